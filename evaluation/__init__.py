@@ -1,0 +1,1 @@
+"""The protocols that models are measured by; none is built yet."""

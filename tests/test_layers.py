@@ -1,0 +1,74 @@
+"""Who may import whom (docs/architecture.md), read from the syntax trees."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((ROOT / part).rglob("*.py"))]
+
+LAYERS = [
+    {"core"},
+    {"markup", "annotations", "sources", "smoothing"},
+    {"metrics", "draw", "backends", "signals"},
+    {"detector", "model", "sinks"},
+    {"tracking"},
+    {"batch"},
+    {"__main__"},
+    {"demo"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+
+def imports(path: Path, top_only: bool) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_only else list(ast.walk(tree))
+    names: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
+    top = {name.split(".")[0] for name in imports(path, top_only=True)}
+    anywhere = {name.split(".")[0] for name in imports(path, top_only=False)}
+    rooms = {path.parent.name, path.parent.parent.name}
+    assert not top & {"mediapipe", "dask", "pyarrow", "skimage", "matplotlib"}
+    if not rooms & {"networks", "training"}:
+        assert not top & {"torch", "onnx", "safetensors"}
+    if "app" not in rooms:
+        assert "PyQt6" not in anywhere
+        assert "app" not in anywhere
+    if path.is_relative_to(ROOT / "tracker"):
+        assert "evaluation" not in anywhere
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tracker").glob("*.py")), ids=lambda path: path.name)
+def test_modules_import_downwards_only(path: Path) -> None:
+    if path.stem in ("__init__", "_version"):
+        return
+    assert path.stem in LEVEL, f"{path.name} has no layer yet"
+    for name in imports(path, top_only=False):
+        module = name.removeprefix("tracker.")
+        if name.startswith("tracker.training"):
+            raise AssertionError(f"{path.name} imports training")
+        if name.startswith("tracker.") and module in LEVEL:
+            assert LEVEL[module] < LEVEL[path.stem] or {module, path.stem} == {"metrics", "markup"}, (
+                f"{path.name} imports {module}"
+            )
+
+
+def test_torch_is_not_loaded_by_the_library() -> None:
+    code = (
+        "import tracker, tracker.__main__, sys; print([m for m in ('torch', 'PyQt6', 'mediapipe') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]", done.stderr

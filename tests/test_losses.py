@@ -1,0 +1,45 @@
+import math
+
+import pytest
+import torch
+
+from tracker.training.losses import LOSSES, enhance, enme, l2, le, log_cosh, nme, wing
+
+TRUTH = torch.tensor([[[0.0, 0.0], [10.0, 0.0]], [[5.0, 5.0], [6.0, 6.0]]], dtype=torch.float64)
+FOUND = TRUTH + torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, -1.5]]], dtype=torch.float64)
+
+
+def naive(x: float, alpha: float = 2.0) -> float:
+    return (alpha + 1) * abs(x) - alpha * math.log(math.cosh(x))
+
+
+def test_golden_values() -> None:
+    assert nme(FOUND, TRUTH).item() == pytest.approx((3 + 1) / 2, abs=1e-5)  # faces of mean distance 3 and 1
+    assert enme(FOUND, TRUTH).item() == pytest.approx((naive(3) + naive(1)) / 2, abs=1e-5)
+    assert l2(FOUND, TRUTH).item() == pytest.approx((math.sqrt(26) / 2 + math.sqrt(2.5) / 2) / 2)
+    deltas = [3, 4, 0, 1, 0.5, 0, 0, 1.5]
+    assert le(FOUND, TRUTH).item() == pytest.approx(sum(map(naive, deltas)) / 8)
+    assert LOSSES["l1"](FOUND, TRUTH).item() == pytest.approx(10 / 8)
+    assert LOSSES["smooth-l1"](FOUND, TRUTH).item() == pytest.approx((2.5 + 3.5 + 0.5 + 0.125 + 1) / 8)
+    wings = [2 * math.log(1 + d) if d < 2 else d - (2 - 2 * math.log(3)) for d in deltas]
+    assert wing(FOUND, TRUTH, 2, 1).item() == pytest.approx(sum(wings) / 8)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_gradients(name: str) -> None:
+    assert torch.autograd.gradcheck(lambda found: LOSSES[name](found, TRUTH), FOUND.clone().requires_grad_())
+    exact = TRUTH.clone().requires_grad_()
+    LOSSES[name](exact, TRUTH).backward()
+    assert torch.isfinite(exact.grad).all(), "an exact point has a finite gradient"
+    assert LOSSES[name](TRUTH, TRUTH).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_log_cosh_does_not_overflow() -> None:
+    assert log_cosh(torch.tensor(1e4)).item() == pytest.approx(1e4 - math.log(2))
+    assert torch.isfinite(enhance(torch.tensor([0.0, 1e4, -1e4]), 4)).all()
+
+
+def test_the_slope_of_the_enhanced_loss_falls_from_alpha_plus_one_to_one() -> None:
+    error = torch.tensor([1e-6, 50.0], requires_grad=True)
+    enhance(error, 3.0).sum().backward()
+    assert error.grad.tolist() == pytest.approx([4, 1], abs=1e-4)

@@ -1,0 +1,161 @@
+"""What a user can rely on from the tracker, with the real detector and the real weights, on known pictures."""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from tracker import Frame, LandmarkModel, Result, Tracker
+from tracker.demo import motion_error, picture
+from tracker.detector import Detector
+
+RATE = 30
+
+
+def frames(images: Iterable[np.ndarray], start: float = 0.0) -> Iterator[Frame]:
+    for index, image in enumerate(images):
+        image.setflags(write=False)
+        yield Frame(image, index, start + index / RATE)
+
+
+def run(tracker: Tracker, images: Iterable[np.ndarray], start: float = 0.0) -> list[Result]:
+    return [tracker.update(frame) for frame in frames(images, start)]
+
+
+def on_grey(portrait: np.ndarray, *places: tuple[int, int], side: int = 260) -> np.ndarray:
+    """A picture (360, 800, 3) with the portrait's head at each place (its left upper corner)."""
+    image = np.full((360, 800, 3), 120, np.uint8)
+    head = cv2.resize(portrait[0:230, 110:340], (side, side))
+    for x, y in places:
+        part = image[y : y + side, max(x, 0) : max(x + side, 0)]
+        part[:] = head[:, max(-x, 0) :][: part.shape[0], : part.shape[1]]
+    return image
+
+
+def empty() -> np.ndarray:
+    return np.full((360, 800, 3), 120, np.uint8)
+
+
+def test_a_face_is_followed_through_known_motion(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    results = run(Tracker(model, detector), (picture(portrait, number) for number in range(90)))
+    assert [[face.id for face in result.faces] for result in results] == [[0]] * 90
+    points = {index: result.faces[0].points.astype(float) for index, result in enumerate(results)}
+    assert motion_error(points).mean() < 0.03
+
+
+def test_points_sit_on_the_face(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    """Eyes, nose tip and mouth corners of the portrait, read off by eye to about two pixels."""
+    result = run(Tracker(model, detector), [portrait.copy()])[0]
+    points = result.faces[0].points
+    seen = {
+        36: (193, 101),
+        39: (211, 101),
+        42: (238, 104),
+        45: (257, 104),
+        30: (222, 126),
+        48: (203, 140),
+        54: (246, 141),
+    }
+    seen[8] = (224, 179)  # the chin
+    for index, place in seen.items():
+        assert np.linalg.norm(points[index] - place) < 5, index
+
+
+def test_smoothing_makes_a_still_face_steadier(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    rng = np.random.default_rng(0)
+    still = on_grey(portrait, (200, 50)).astype(float)
+    noisy = [np.clip(still + rng.normal(0, 6, still.shape), 0, 255).astype(np.uint8) for _ in range(30)]
+    paths = {}
+    for name, keywords in (("smooth", {}), ("raw", {"smoother": None})):
+        results = run(Tracker(model, detector, **keywords), noisy)
+        paths[name] = np.stack([result.faces[0].points for result in results])[5:]
+    jitter = {name: np.diff(path, n=2, axis=0).std() for name, path in paths.items()}
+    assert jitter["smooth"] < 0.6 * jitter["raw"]
+
+
+def test_two_faces_keep_their_ids(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    images = [on_grey(portrait, (20 + 2 * k, 40), (500 - 2 * k, 60)) for k in range(40)]
+    results = run(Tracker(model, detector), images)
+    sides = {}
+    for result in results:
+        assert [face.id for face in result.faces] == [0, 1]
+        for face in result.faces:
+            sides.setdefault(face.id, []).append(face.box.centre[0] > 400)
+    assert all(len(set(side)) == 1 for side in sides.values())
+
+
+def test_no_more_faces_than_asked_for(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    images = [on_grey(portrait, (20, 40), (460, 60)) for _ in range(12)]
+    results = run(Tracker(model, detector, max_faces=1), images)
+    assert [[face.id for face in result.faces] for result in results] == [[0]] * 12
+
+
+def test_a_face_that_goes_is_lost_within_half_a_second_and_a_new_one_gets_a_new_id(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    tracker = Tracker(model, detector)
+    run(tracker, [on_grey(portrait, (20, 40))] * 15)
+    gone = run(tracker, [empty()] * 60, start=15 / RATE)
+    assert not any(result.faces for result in gone[RATE // 2 :])
+    back = run(tracker, [on_grey(portrait, (480, 40))] * 15, start=75 / RATE)
+    assert {face.id for result in back for face in result.faces} == {1}
+    assert back[5].faces, "a face that comes is found at once"
+
+
+def test_a_face_hidden_for_a_moment_keeps_its_id(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    tracker = Tracker(model, detector)
+    run(tracker, [on_grey(portrait, (200, 40))] * 10)
+    run(tracker, [empty()] * 18, start=10 / RATE)
+    back = run(tracker, [on_grey(portrait, (210, 40))] * 10, start=28 / RATE)
+    assert back[-1].faces[0].id == 0
+
+
+def test_a_face_that_jumps_is_found_at_its_new_place(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    tracker = Tracker(model, detector)
+    run(tracker, [on_grey(portrait, (20, 40))] * 10)
+    after = run(tracker, [on_grey(portrait, (480, 40))] * 20, start=10 / RATE)
+    assert len(after[-1].faces) == 1
+    assert after[-1].faces[0].box.centre[0] > 480
+
+
+def test_a_face_at_the_edge_does_no_harm(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    images = [on_grey(portrait, (300 - 16 * k, 40)) for k in range(40)]
+    results = run(Tracker(model, detector), images)
+    assert results[5].faces
+    assert not results[-1].faces
+
+
+@pytest.mark.parametrize("name", ["brick", "coffee", "coins", "grass", "gravel"])
+def test_no_face_is_found_where_there_is_none(name: str, model: LandmarkModel, detector: Detector) -> None:
+    import skimage.data
+
+    image = getattr(skimage.data, name)()
+    image = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else np.ascontiguousarray(image)
+    results = run(Tracker(model, detector), [image] * 5)
+    assert not any(result.faces for result in results)
+
+
+def test_a_jump_back_in_time_starts_anew(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    tracker = Tracker(model, detector)
+    image = on_grey(portrait, (20, 40))
+    assert run(tracker, [image] * 3, start=10)[-1].faces[0].id == 0
+    assert run(tracker, [image] * 3, start=0)[-1].faces[0].id == 1
+
+
+def test_every_result_holds_its_own_frame_and_times(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    (result,) = run(Tracker(model, detector), [on_grey(portrait, (20, 40))])
+    assert result.frame.index == 0
+    assert set(result.milliseconds) == {"landmarks", "detect", "smooth"}
+    face = result.faces[0]
+    assert face.points.shape == (68, 2)
+    assert face.points.dtype == np.float32
+    assert 0 < face.score <= 1

@@ -1,0 +1,188 @@
+"""The whole way on a tiny set made here: read, train, be killed, resume, export, load."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from tracker import load_model
+from tracker.markup import IBUG68
+from tracker.training.__main__ import main
+from tracker.training.augment import augmented, jittered
+from tracker.training.datasets import DataError, LabelledFace, read_300w, validation_names
+from tracker.training.loop import Run, measure
+
+
+def shape() -> np.ndarray:
+    """A plain 68-point face about the origin, one unit wide."""
+    turn = np.linspace(np.pi, 0, 17)
+    contour = np.stack([0.5 * np.cos(turn), 0.1 + 0.55 * np.sin(turn)], 1)
+    brows = [[x, -0.35] for x in np.linspace(-0.4, -0.1, 5)] + [[x, -0.35] for x in np.linspace(0.1, 0.4, 5)]
+    nose = [[0, y] for y in np.linspace(-0.2, 0.1, 4)] + [[x, 0.15] for x in np.linspace(-0.1, 0.1, 5)]
+    around = np.array([[-1, 0], [-0.4, -0.5], [0.4, -0.5], [1, 0], [0.4, 0.5], [-0.4, 0.5]])
+    eyes = [around * 0.09 + [side, -0.2] for side in (-0.22, 0.22)]
+    turn = np.linspace(np.pi, 3 * np.pi, 13)[:-1]
+    mouth = np.stack([0.2 * np.cos(turn), 0.35 + 0.08 * np.sin(turn)], 1)
+    turn = np.linspace(np.pi, 3 * np.pi, 9)[:-1]
+    inner = np.stack([0.15 * np.cos(turn), 0.35 + 0.03 * np.sin(turn)], 1)
+    return np.concatenate([contour, brows, nose, *eyes, mouth, inner])
+
+
+def drawn_face(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A picture (160, 160, 3) of a drawn face and its points."""
+    rng = np.random.default_rng(seed)
+    points = shape() * rng.uniform(60, 80) + rng.uniform(75, 85, 2)
+    image = np.full((160, 160, 3), rng.integers(40, 120), np.uint8)
+    cv2.fillPoly(image, [np.int32(points[:17])], (200, 160, 140))
+    for a, b in IBUG68.edges:
+        cv2.line(image, *(tuple(int(v) for v in points[i]) for i in (a, b)), (40, 20, 20), 1)
+    return image, points
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A 300-W of drawn faces, in the set's layout; two of them bear names of the validation list."""
+    names = ["afw/1_1", "helen/trainset/2_1", "lfpw/trainset/3"]
+    names += [next(n for n in sorted(validation_names()) if n.startswith(part)) for part in ("afw", "lfpw")]
+    for seed, name in enumerate(names):
+        image, points = drawn_face(seed)
+        path = tmp_path / "data" / "300w" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points + 1)
+        path.with_suffix(".pts").write_text(f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n")
+    return tmp_path / "data"
+
+
+COMMON = ["--sets", "300w", "--batch", "4", "--network", "trnet20", "--seed", "7"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoint.pt", weights_only=True)
+
+
+def test_reading_300w(data: Path) -> None:
+    faces = read_300w(data / "300w")
+    assert len(faces) == 5
+    image, points = drawn_face(0)
+    first = next(face for face in faces if face.name == "afw/1_1")
+    spot = tuple(int(v) for v in first.points[30])
+    true = tuple(int(v) for v in points[30])
+    np.testing.assert_array_equal(first.image[spot[1], spot[0]], image[true[1], true[0], ::-1])
+    moved = first.points - first.unbiased
+    np.testing.assert_allclose(moved[:, 0] / np.linalg.norm(points[36] - points[45]), 0.007, atol=1e-5)
+    assert sum(face.name in validation_names() for face in faces) == 2
+
+
+def test_a_missing_set_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(DataError, match="request 300-W"):
+        read_300w(tmp_path)
+    assert main(["train", "--data", str(tmp_path), "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_augmented_points_stay_on_the_face() -> None:
+    """Wherever the crop goes and whether it is mirrored, a point drawn red is found where the picture is red."""
+    points = shape() * 70 + 80
+    image = np.zeros((160, 160, 3), np.uint8)
+    for x, y in points[36:42]:  # the eye on the image's left, which a mirrored crop has on its right
+        cv2.circle(image, (round(x), round(y)), 4, (255, 0, 0), -1)
+    seen = []
+    for seed in range(60):
+        picture, moved = augmented(image, points, IBUG68, 1.25, 64, np.random.default_rng(seed))
+        reds = [picture[:, :, 0].astype(int)[tuple(np.int32(moved[eye].mean(0).round()))[::-1]] for eye in EYES]
+        seen.append(max(reds) - min(reds) > 60 and reds[0] < reds[1])
+        mirrored = moved[16, 0] < moved[0, 0]
+        assert not mirrored, "the contour runs from the image's left to its right in every crop"
+    assert 10 < sum(seen) < 50, "half of the crops are mirrored"
+
+
+EYES = (slice(36, 42), slice(42, 48))
+
+
+def test_crops_stay_around_the_face() -> None:
+    points = shape() * 70 + 80
+    sides = [jittered(points, 1.25, 64, np.random.default_rng(seed)).side / (1.25 * 70) for seed in range(200)]
+    assert 0.6 < min(sides) < 0.95
+    assert 1.1 < max(sides) < 2
+
+
+def test_a_run_that_is_killed_and_resumed_ends_where_an_unbroken_one_ends(data: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    command = ["train", "--data", str(data), "--steps", "12", *COMMON]
+    assert main([*command, "--out", str(whole)]) == 0
+    code = "import sys, tracker.training.loop as l, functools, tracker.training.__main__ as m;"
+    code += "m.train = functools.partial(l.train, save_every=0.0); sys.exit(m.main(sys.argv[1:]))"
+    worker = subprocess.Popen([sys.executable, "-c", code, *command, "--out", str(broken)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (broken / "checkpoint.pt").exists() and worker.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert weights(broken)["step"] >= 1
+    assert main([*command, "--out", str(broken)]) == 0
+    one, other = weights(whole), weights(broken)
+    assert one["step"] == other["step"] == 12
+    for part in ("network", "average"):
+        assert all(torch.equal(value, other[part][key]) for key, value in one[part].items())
+
+
+def test_a_folder_with_another_run_is_not_overwritten(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "1", *COMMON]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main([*command, "--loss", "l2"]) == 2
+    assert "another loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("network", "attention"), [("trnet20", 0), ("aan", 4)])
+def test_an_exported_network_loads_and_finds_faces(data: Path, tmp_path: Path, network: str, attention: int) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "2", *COMMON]
+    assert main([*command, "--network", network]) == 0
+    assert main(["export", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path)]) == 0
+    image, points = drawn_face(3)
+    for suffix in (".onnx", ".safetensors"):
+        model = load_model(tmp_path / f"mine{suffix}")
+        (face,) = model.locate(image, [model.crop_around(points)])
+        assert face.points.shape == (68, 2)
+        assert len(face.attention or ()) == attention
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_the_validation_error_is_that_of_the_set() -> None:
+    """A network that answers the truth without its bias has no error in the set's terms, and one without them."""
+    image, points = drawn_face(0)
+    face = LabelledFace("x", image, points.astype(np.float32), "300w")
+
+    class Perfect(torch.nn.Module):
+        input_size = 64
+
+        def forward(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+            from tracker.metrics import oracle_crop
+
+            crop = oracle_crop(face.points, 1.25, 64)
+            return {"points": torch.from_numpy(crop.to_input(face.unbiased))[None].float()}
+
+    figures = measure(Perfect(), [face], Run())
+    assert figures["nme_pupil"] == pytest.approx(0, abs=1e-3)
+    assert figures["nme_pupil_tracked"] > 0.9  # 0.7 % of the eye corners' distance
+    assert figures["offset_x"] == pytest.approx(0.007, abs=1e-4)
+
+
+def test_training_reduces_the_error(data: Path, tmp_path: Path) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "60", *COMMON, "--batch", "8"]
+    assert main([*command, "--average", "0.9"]) == 0
+    import json
+
+    first = main([*command[:3], "--out", str(tmp_path / "none"), "--steps", "1", *COMMON])
+    assert first == 0
+    figures = [json.loads((tmp_path / run / "log.jsonl").read_text().split("\n")[0]) for run in ("none", "run")]
+    assert figures[1]["nme_pupil"] < 0.6 * figures[0]["nme_pupil"]

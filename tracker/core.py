@@ -1,0 +1,198 @@
+"""The words of the tracker: Box, Crop, Frame, Face, Result.
+
+Conventions, stated here once:
+
+* Images are RGB, ``(H, W, 3)`` uint8. Other orders exist only where files or cameras are read and written.
+* Coordinates are ``(x, y)`` in pixels with pixel *centres* at integers: an image of width W covers -0.5 to W - 0.5,
+  so that resizing by k maps x to (x + 0.5) k - 0.5.
+* Angles are in radians, positive from the x axis towards the y axis (clockwise on the screen).
+* Time is in seconds as the recording states it; it is never the frame number over a nominal rate, except where
+  a recording carries no times, and then ``Frame.timed`` is False.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating[Any]]
+"""Real numbers of any precision."""
+
+Points = npt.NDArray[np.float32]
+"""(P, 2) float32: x and y of P landmarks, in the frame of reference the docstring names."""
+
+Image = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB."""
+
+
+class TrackerError(Exception):
+    """Base of every error a user can cause; its message is one line: what is wrong, where, what to do."""
+
+
+@dataclass(frozen=True)
+class Box:
+    """An axis-aligned rectangle in frame pixels, edges included (x0 <= x1, y0 <= y1)."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    @classmethod
+    def around(cls, points: Array) -> Box:
+        """The tight rectangle of ``points`` (P, 2)."""
+        low, high = np.min(points, axis=0), np.max(points, axis=0)
+        return cls(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+
+    @property
+    def width(self) -> float:
+        return self.x1 - self.x0
+
+    @property
+    def height(self) -> float:
+        return self.y1 - self.y0
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return (self.x0 + self.x1) / 2, (self.y0 + self.y1) / 2
+
+    @property
+    def area(self) -> float:
+        return max(self.width, 0.0) * max(self.height, 0.0)
+
+    def intersection(self, other: Box) -> float:
+        """Area common to both boxes, in square pixels."""
+        width = min(self.x1, other.x1) - max(self.x0, other.x0)
+        height = min(self.y1, other.y1) - max(self.y0, other.y0)
+        return max(width, 0.0) * max(height, 0.0)
+
+    def iou(self, other: Box) -> float:
+        """Intersection over union, 0 to 1."""
+        common = self.intersection(other)
+        union = self.area + other.area - common
+        return common / union if union > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Crop:
+    """The similarity between a frame and the square input of a network.
+
+    A square of ``side`` frame pixels about (``cx``, ``cy``), turned by ``angle``, becomes an input of
+    ``size`` x ``size`` pixels.
+    """
+
+    cx: float
+    cy: float
+    side: float
+    size: int
+    angle: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.side > 0 and self.size > 0 and math.isfinite(self.side + self.cx + self.cy + self.angle)):
+            raise ValueError(f"a crop needs a finite place and a positive size, not {self}")
+
+    @classmethod
+    def around(cls, points: Array, context: float, size: int, angle: float = 0.0) -> Crop:
+        """The tight rectangle of ``points`` (P, 2, frame pixels) in axes turned by ``angle``, made square about its
+        centre, times ``context``."""
+        cos, sin = math.cos(angle), math.sin(angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        box = Box.around(points @ turn)
+        cx, cy = turn @ box.centre
+        return cls(float(cx), float(cy), max(box.width, box.height, 1.0) * context, size, angle)
+
+    @property
+    def matrix(self) -> npt.NDArray[np.float64]:
+        """(2, 3): frame coordinates to input coordinates."""
+        scale = self.size / self.side
+        cos, sin = scale * math.cos(self.angle), scale * math.sin(self.angle)
+        middle = self.size / 2 - 0.5
+        return np.array(
+            [
+                [cos, sin, middle - cos * self.cx - sin * self.cy],
+                [-sin, cos, middle + sin * self.cx - cos * self.cy],
+            ]
+        )
+
+    def to_input(self, points: Array) -> npt.NDArray[np.float64]:
+        """Points (..., 2) from frame pixels to input pixels."""
+        matrix = self.matrix
+        return points @ matrix[:, :2].T + matrix[:, 2]
+
+    def to_frame(self, points: Array) -> npt.NDArray[np.float64]:
+        """Points (..., 2) from input pixels to frame pixels."""
+        matrix = self.matrix
+        inverse: npt.NDArray[np.float64] = np.linalg.inv(matrix[:, :2])
+        return (points - matrix[:, 2]) @ inverse.T
+
+    def cut(self, image: Image, out: Image | None = None) -> Image:
+        """The (size, size, 3) network input cut from ``image``; what lies outside the frame is black.
+
+        A crop much larger than the input is first shrunk by area averaging, so that nothing aliases.
+        """
+        crop, scale = self, self.side / self.size
+        if scale > 2:
+            image, crop = self._shrunk(image, int(scale))
+        return cv2.warpAffine(  # type: ignore[return-value]
+            image, crop.matrix, (self.size, self.size), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+        )
+
+    def _shrunk(self, image: Image, factor: int) -> tuple[Image, Crop]:
+        """The part of the image under this crop, averaged over factor x factor pixels, and the crop within it."""
+        reach = self.side * (abs(math.cos(self.angle)) + abs(math.sin(self.angle))) / 2 + factor
+        height, width = image.shape[:2]
+        x0, y0 = (int(min(max(c - reach, 0), end)) for c, end in ((self.cx, width), (self.cy, height)))
+        x1, y1 = (int(min(max(c + reach + 1, 0), end)) for c, end in ((self.cx, width), (self.cy, height)))
+        columns, rows = (x1 - x0) // factor, (y1 - y0) // factor
+        if columns < 1 or rows < 1:  # the crop lies beside the frame
+            return np.zeros((1, 1, 3), np.uint8), Crop(1e6, 1e6, self.side, self.size)
+        part = image[y0 : y0 + rows * factor, x0 : x0 + columns * factor]
+        small = cv2.resize(part, (columns, rows), interpolation=cv2.INTER_AREA)
+        cx, cy = ((c - start + 0.5) / factor - 0.5 for c, start in ((self.cx, x0), (self.cy, y0)))
+        return small, Crop(cx, cy, self.side / factor, self.size, self.angle)  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a recording: ``image`` (H, W, 3) uint8 RGB, read-only; ``index`` counted from 0;
+    ``time`` in seconds as the recording states it, or by its nominal rate where ``timed`` is False."""
+
+    image: Image
+    index: int
+    time: float
+    timed: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face in one frame.
+
+    ``points`` (P, 2) float32 in frame pixels; ``score`` 0 to 1, how sure the tracker is that this is a face;
+    ``confidence`` (P,) 0 to 1 for each point, or None where the model gives none; ``box`` the tight rectangle of
+    the points; ``crop`` what the network saw; ``attention`` AAN's maps (h, w) float32 from shallow to deep, in the
+    crop's frame of reference, or None.
+    """
+
+    id: int
+    points: Points
+    score: float
+    box: Box
+    crop: Crop
+    confidence: npt.NDArray[np.float32] | None = None
+    attention: tuple[npt.NDArray[np.float32], ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A frame, the faces found in it, and the milliseconds each stage took. The overlay is drawn from this alone,
+    so that it can never lie on another picture."""
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    milliseconds: Mapping[str, float] = field(default_factory=dict)

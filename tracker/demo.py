@@ -1,0 +1,137 @@
+"""The demonstration: ``python -m tracker.demo [FILE]``.
+
+Without a file a virtual camera moves over scikit-image's portrait of an astronaut (NASA, public domain), so that the
+true motion of the face is known and the tracked one can be held against it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tracker.__main__ import track_job
+from tracker.batch import InputError, Job
+from tracker.core import Crop, Image, TrackerError
+from tracker.detector import load_detector
+from tracker.markup import IBUG68
+from tracker.metrics import inter_ocular
+from tracker.model import load_model
+from tracker.sources import open_source
+from tracker.tracking import Tracker
+
+WIDTH, HEIGHT, RATE, FRAMES = 640, 480, 30, 300
+FACE = (222.0, 120.0)
+"""Middle of the astronaut's face in the portrait, in pixels."""
+
+
+def camera(number: int) -> Crop:
+    """Where the virtual camera looks in frame ``number``: a square of WIDTH pixels about its picture."""
+    turn = 2 * math.pi * number / FRAMES
+    cx = FACE[0] + 40 * math.sin(2 * turn)
+    cy = FACE[1] + 15 + 15 * math.sin(3 * turn)
+    side = 260 * math.exp(0.3 * math.sin(turn - 1))
+    return Crop(cx, cy, side, WIDTH, math.radians(22) * math.sin(2 * turn + 1))
+
+
+def picture(portrait: Image, number: int) -> Image:
+    """Frame ``number`` (HEIGHT, WIDTH, 3) of the clip."""
+    matrix = camera(number).matrix
+    matrix[1, 2] -= (WIDTH - HEIGHT) / 2
+    return cv2.warpAffine(  # type: ignore[return-value]
+        portrait, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+    )
+
+
+def write_clip(path: Path, frames: int = FRAMES) -> None:
+    """The first frames of ten seconds over the portrait, as H.264."""
+    try:
+        from skimage.data import astronaut
+    except ImportError as error:
+        remedy = "pip install 'landmark-tracker[demo]', or give a video"
+        raise InputError(f"the demonstration needs scikit-image's portrait; {remedy}") from error
+    portrait = np.ascontiguousarray(astronaut())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", Fraction(RATE), {"crf": "16", "preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for number in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(portrait, number))))
+        container.mux(stream.encode(None))
+
+
+def tracked_points(path: Path) -> dict[int, npt.NDArray[np.float64]]:
+    """Points (68, 2) of the first face by frame number, counted from 0, from a CSV of the tracker."""
+    points: dict[int, npt.NDArray[np.float64]] = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["success"] == "1":
+                places = [[float(row[f"x_{i}"]), float(row[f"y_{i}"])] for i in range(IBUG68.size)]
+                points.setdefault(int(row["frame"]) - 1, np.array(places))
+    return points
+
+
+def motion_error(points: dict[int, npt.NDArray[np.float64]]) -> npt.NDArray[np.float64]:
+    """How far the tracked motion is from the known one in each found frame, as a share of the eye distance.
+
+    Taken back through the known motion, the points of every frame should fall on the same places of the portrait;
+    the error is their mean distance from where they lie on average.
+    """
+    shift = np.array([0, (WIDTH - HEIGHT) / 2])
+    still = np.stack([camera(number).to_frame(place + shift) for number, place in points.items()])
+    usual = np.median(still, axis=0)
+    distance: npt.NDArray[np.float64] = np.linalg.norm(still - usual, axis=-1).mean(-1) / inter_ocular(usual, IBUG68)
+    return distance
+
+
+def contact_sheet(video: Path, path: Path, columns: int = 4, rows: int = 2) -> None:
+    """A picture of evenly spaced frames of ``video``."""
+    with open_source(video) as source:
+        wanted = np.linspace(0, (source.length or 1) - 1, columns * rows).astype(int)
+        frames = [frame.image for frame in source if frame.index in wanted]
+    small = [cv2.resize(frame, (320, round(320 * frame.shape[0] / frame.shape[1]))) for frame in frames]
+    small += [np.zeros_like(small[0])] * (columns * rows - len(small))
+    sheet = np.vstack([np.hstack(small[row * columns : (row + 1) * columns]) for row in range(rows)])
+    path.write_bytes(cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes())
+
+
+def main(arguments: list[str]) -> int:
+    """Track the clip, or the user's video, into ``out/demo.csv`` and ``out/demo.mp4``."""
+    out = Path("out")
+    try:
+        if len(arguments) > 1:
+            raise InputError("the demonstration takes one video at most; for several: python -m tracker track")
+        clip = Path(arguments[0]) if arguments else out / "clip" / "astronaut.mp4"
+        if not arguments:
+            write_clip(clip)
+        elif not clip.is_file():
+            raise InputError(f"{clip}: there is no such file")
+        model = load_model()
+        tracker = Tracker(model, load_detector("far"))
+        whole = track_job(Job(clip, out / "demo"), ("csv", "video"), tracker, model.markup)
+        contact_sheet(out / "demo.mp4", out / "demo.png")
+        if not arguments:
+            points = tracked_points(out / "demo.csv")
+            print(f"found in {len(points)} of {FRAMES} frames")
+            if points:
+                error = motion_error(points) * 100
+                print(
+                    f"tracked against known motion: {error.mean():.2f} % of the eye distance on average, "
+                    f"{np.percentile(error, 95):.2f} % in the worst twentieth of frames"
+                )
+        print(f"watch {out / 'demo.mp4'}, read {out / 'demo.csv'}, look at {out / 'demo.png'}")
+        return 0 if whole else 2
+    except TrackerError as error_:
+        print(f"error: {error_}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

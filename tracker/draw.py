@@ -1,0 +1,124 @@
+"""The overlay on a picture: points, edges, boxes, numbers and attention of the faces found in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from tracker.core import Crop, Face, Image, Result
+from tracker.markup import Markup
+
+COLOURS = (
+    (86, 180, 233),
+    (240, 228, 66),
+    (0, 158, 115),
+    (204, 121, 167),
+    (230, 159, 0),
+    (0, 114, 178),
+    (213, 94, 0),
+)
+"""RGB, one for each face by its id: the palette of Okabe and Ito, which colour-blind people can tell apart, with those
+first that differ most from skin."""
+
+_DARK = (24, 24, 24)
+_SHIFT = 4  # cv2 draws at sixteenths of a pixel; its whole numbers are pixel centres, like ours
+_FAR = 20000.0  # pixels; nothing is drawn farther out, where cv2's numbers would overflow
+
+
+def draw_result(
+    result: Result,
+    markup: Markup,
+    *,
+    points: bool = True,
+    edges: bool = True,
+    ids: bool = True,
+    boxes: bool = False,
+    attention: bool = False,
+    opacity: float = 0.5,
+) -> Image:
+    """A writable copy of the frame, (H, W, 3) uint8 RGB, with the overlay of its faces; the frame is not changed.
+
+    ``points`` draws dots with a dark rim, ``edges`` the lines of ``markup`` between them, ``ids`` the number of each
+    face above its box, ``boxes`` the boxes, ``attention`` the mean of the attention maps over the crop that the
+    network saw, from its lowest value (dark blue) to its highest (yellow), with ``opacity`` from 0 to 1. Sizes follow
+    the face, down to one pixel. A face whose points are not those of the markup is drawn without edges.
+    """
+    image: Any = result.frame.image.copy()
+    if attention:
+        for face in result.faces:
+            if face.attention:
+                _draw_attention(image, face.attention, face.crop, opacity)
+    for face in result.faces:
+        _draw_face(image, face, markup, points, edges, ids, boxes)
+    return image
+
+
+def _draw_face(image: Any, face: Face, markup: Markup, points: bool, edges: bool, ids: bool, boxes: bool) -> None:
+    colour = COLOURS[face.id % len(COLOURS)]
+    size = max(face.box.width, face.box.height)
+    line = max(1, round(size / 250))
+    places = _fixed(face.points)
+    if edges and len(places) == markup.size:
+        cv2.polylines(image, list(places[np.array(markup.edges)]), False, colour, line, cv2.LINE_AA, _SHIFT)
+    if points:
+        radius = max(1.0, size / 150)
+        rim = max(0.6, radius / 3)
+        for x, y in places.tolist():
+            cv2.circle(image, (x, y), round((radius + rim) * (1 << _SHIFT)), _DARK, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+            cv2.circle(image, (x, y), round(radius * (1 << _SHIFT)), colour, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+    box = face.box
+    if boxes:
+        corners = [(box.x0, box.y0), (box.x1, box.y0), (box.x1, box.y1), (box.x0, box.y1)]
+        cv2.polylines(image, [_fixed(np.array(corners))], True, colour, line, cv2.LINE_AA, _SHIFT)
+    if ids:
+        _draw_label(image, str(face.id), box.x0, box.y0 - 2 * line, size, colour)
+
+
+def _draw_label(image: Any, text: str, x: float, y: float, size: float, colour: tuple[int, int, int]) -> None:
+    """Text whose lower left corner is at (x, y), moved so that all of it is in the picture."""
+    scale = max(0.4, size / 350)
+    thick = max(1, round(2 * scale))
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thick)
+    left = int(np.clip(x, thick, max(thick, image.shape[1] - width - thick)))
+    bottom = int(np.clip(y, height + thick, max(height + thick, image.shape[0] - below)))
+    for shade, width in ((_DARK, 3 * thick), (colour, thick)):
+        cv2.putText(image, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
+
+
+def _draw_attention(image: Any, maps: tuple[npt.NDArray[np.float32], ...], crop: Crop, opacity: float) -> None:
+    """Lay the mean of the maps, each stretched over the whole crop, onto that part of the picture."""
+    size = (crop.size, crop.size)
+    mean = np.mean([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in maps], axis=0)
+    low, high = float(mean.min()), float(mean.max())
+    grey = ((mean - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+    heat = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+
+    edge = crop.size - 0.5
+    corners = crop.to_frame(np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)]))
+    end = (image.shape[1], image.shape[0])
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)), 0, end).astype(int)
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, end).astype(int)
+    if x0 >= x1 or y0 >= y1:  # the crop lies beside the picture
+        return
+    part = image[y0:y1, x0:x1]
+    matrix = crop.matrix
+    matrix[:, 2] += matrix[:, :2] @ (x0, y0)
+    laid = cv2.warpAffine(
+        heat,
+        matrix,
+        (part.shape[1], part.shape[0]),
+        dst=part.copy(),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+    cv2.addWeighted(part, 1 - opacity, laid, opacity, 0, dst=part)
+
+
+def _fixed(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:
+    """Points (..., 2) in cv2's fixed-point numbers."""
+    near = np.clip(np.nan_to_num(points), -_FAR, _FAR)
+    fixed: npt.NDArray[np.int32] = np.rint(near * (1 << _SHIFT)).astype(np.int32)
+    return fixed

@@ -1,0 +1,73 @@
+"""LandmarkModel: an image and crops in, faces out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from tracker.backends import Backend, ModelError, Spec, open_backend
+from tracker.core import Array, Box, Crop, Face, Image
+from tracker.markup import Markup
+
+
+class LandmarkModel:
+    """A landmark network with what surrounds it: cuts the crops, runs them, maps the points back to the frame."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.spec: Spec = backend.spec
+        self.markup: Markup = backend.spec.points
+        self._attention = [name for name in self.spec.outputs if name.startswith("attention")]
+
+    def crop(self, box: Box, angle: float = 0.0) -> Crop:
+        """The crop for a face whose points fill ``box`` (frame pixels; upright in axes turned by ``angle`` about
+        the box's centre)."""
+        cx, cy = box.centre
+        return Crop(cx, cy, max(box.width, box.height, 1.0) * self.spec.context, self.spec.input_size, angle)
+
+    def crop_around(self, points: Array, angle: float | None = None) -> Crop:
+        """The crop about known points (P, 2) of a face, in frame pixels; level with the eyes unless ``angle`` says
+        otherwise."""
+        if angle is None:
+            left, right = self.markup.eye_centres(points)
+            angle = math.atan2(right[1] - left[1], right[0] - left[0])
+        return Crop.around(points, self.spec.context, self.spec.input_size, angle)
+
+    def locate(self, image: Image, crops: Sequence[Crop]) -> list[Face]:
+        """One face for each crop of ``image`` (H, W, 3), in their order; ids count from 0, scores are 1."""
+        if not crops:
+            return []
+        outputs = self.backend.run(np.stack([crop.cut(image) for crop in crops]))
+        faces = []
+        for index, crop in enumerate(crops):
+            points = crop.to_frame(outputs["points"][index]).astype(np.float32)
+            attention = tuple(outputs[name][index] for name in self._attention) or None
+            faces.append(Face(index, points, 1.0, Box.around(points), crop, attention=attention))
+        return faces
+
+
+def model_files() -> list[Path]:
+    """The models that come with the program, and those dropped in beside them: ``weights/*.onnx``."""
+    return sorted(_weights().glob("*.onnx"))
+
+
+def load_model(name: str | Path = "trnet-68", device: str = "cpu") -> LandmarkModel:
+    """The model of a name in ``weights/`` or of a path to a .onnx or .safetensors file, on ``cpu`` or ``cuda``.
+
+    ModelError when there is none, when it cannot be read, or when the device is not there.
+    """
+    path = Path(name)
+    if path.suffix not in (".onnx", ".safetensors"):
+        path = _weights() / f"{name}.onnx"
+        if not path.is_file():
+            known = ", ".join(file.stem for file in model_files()) or "none are installed"
+            raise ModelError(f"--model {name}: unknown; the models here are {known}, or give a path to a .onnx file")
+    return LandmarkModel(open_backend(path, device))
+
+
+def _weights() -> Path:
+    return Path(str(resources.files("weights")))

@@ -1,0 +1,130 @@
+"""AAN, the Attentional Alignment Network.
+
+Source: Yue et al., "Attentional Alignment Network", BMVC 2018: section 3.1 (building blocks, equations 1 and 2),
+3.2 (attention and intermediate supervision), 3.3 (nonlinear embedding, equations 3 and 4).
+
+The paper gives no widths, no input size and no form of the intermediate branches. Chosen here:
+
+* Input 128x128, brought to 64x64 by one 5x5 convolution of stride 2. A bottleneck block holds one 3x3 convolution
+  only, so without it the first block would look at raw colours, and at 128x128 it would cost four times as much.
+* Bottlenecks of 16 / 32 / 64 / 128 filters that widen fourfold to 64 / 128 / 256 / 512, the proportions of He et al.:
+  every block then costs the same, about 24 M multiply-adds, and all of it 110 M. Twice the width at the first block
+  was half as fast to train, for want of memory bandwidth.
+* An intermediate branch averages its map to 4x4 and has one linear layer.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tracker.networks.trnet import convolution, to_pixels
+
+
+class Bottleneck(nn.Module):
+    """He et al.'s bottleneck: 1x1, 3x3 and 1x1 convolutions beside a projection."""
+
+    def __init__(self, inputs: int, width: int, outputs: int) -> None:
+        super().__init__()
+        self.reduce = convolution(inputs, width, 1)
+        self.spatial = convolution(width, width, 3)
+        self.expand = convolution(width, outputs, 1)
+        self.project = convolution(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.reduce(x))
+        y = functional.relu(self.spatial(y))
+        return functional.relu(self.expand(y) + self.project(x))
+
+
+class Attention(nn.Module):
+    """A 1x1 convolution, batch normalisation, ReLU and sigmoid: features (N, C, h, w) to a map M (N, 1, h, w).
+
+    Read literally, the ReLU keeps M at 0.5 or more, so that a map can hardly say "not here"; ``relu=False`` leaves
+    it out and lets M use the whole of [0, 1], as the text under equation 1 has it.
+    """
+
+    def __init__(self, inputs: int, relu: bool) -> None:
+        super().__init__()
+        self.score = convolution(inputs, 1, 1)
+        self.relu = relu
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.score(x)
+        return torch.sigmoid(functional.relu(y) if self.relu else y)
+
+
+class Embedding(nn.Module):
+    """cos(W x + b), equation 4. The input is normalised, W is drawn so that W x is of order one and b uniform over
+    a turn, as for random Fourier features (equation 3); without both the layer starts as noise and diverges."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.normalise = nn.BatchNorm1d(inputs)
+        self.linear = nn.Linear(inputs, outputs)
+        nn.init.normal_(self.linear.weight, std=1 / math.sqrt(inputs))
+        nn.init.uniform_(self.linear.bias, 0, 2 * math.pi)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):  # a phase needs more than the 8 bits of bfloat16
+            return torch.cos(self.linear(self.normalise(x.float())))
+
+
+class AAN(nn.Module):
+    """Four building blocks F(x) = (1 + M(x)) * H(x), each followed by a max pooling; the nonlinear embedding; a
+    linear layer.
+
+    Input (N, 3, 128, 128). Output ``points`` (N, P, 2) in input pixels and ``attention_0`` .. ``attention_3``
+    (N, h, w) in [0, 1], h = w = 64, 32, 16, 8; while training also ``early_0`` .. ``early_3``, the predictions of
+    the intermediate branches, which get the same truth and are dropped at test.
+
+    Switches for the paper's ablations: ``attention=False`` and ``embedding=False`` (table 5), ``residual=False``
+    for F = M * H (equation 2), ``attention_relu`` for the literal reading of the attention block.
+    """
+
+    input_size = 128
+
+    def __init__(
+        self,
+        points: int,
+        widths: tuple[int, ...] = (16, 32, 64, 128),
+        attention: bool = True,
+        attention_relu: bool = False,
+        residual: bool = True,
+        embedding: bool = True,
+        dimension: int = 256,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        self.stem = convolution(3, 32, 5, stride=2)
+        outputs = [4 * width for width in widths]
+        inputs = [32, *outputs[:-1]]
+        self.blocks = nn.ModuleList(Bottleneck(*sizes) for sizes in zip(inputs, widths, outputs, strict=True))
+        self.attention = nn.ModuleList(Attention(width, attention_relu) for width in outputs if attention)
+        self.branches = nn.ModuleList(nn.Linear(width * 16, 2 * points) for width in outputs if attention)
+        flat = outputs[-1] * 4 * 4
+        self.embedding: nn.Module
+        if embedding:
+            self.embedding = Embedding(flat, dimension)
+        else:
+            self.embedding = nn.Sequential(nn.BatchNorm1d(flat), nn.Linear(flat, dimension), nn.ReLU())
+        self.linear = nn.Linear(dimension, 2 * points)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = {}
+        x = functional.relu(self.stem(x))
+        for level, block in enumerate(self.blocks):
+            x = block(x)
+            if self.attention:
+                attended = self.attention[level](x)
+                x = (1 + attended) * x if self.residual else attended * x
+                found[f"attention_{level}"] = attended.squeeze(1)
+                if self.training:
+                    pooled = functional.adaptive_avg_pool2d(x, 4).flatten(1)
+                    found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
+            x = functional.max_pool2d(x, 2)
+        points = to_pixels(self.linear(self.embedding(x.flatten(1))), self.input_size)
+        return {"points": points, **found}

@@ -1,0 +1,111 @@
+"""TRNet-20, the Thin Residual Network, and CNN-6, the plain network it is compared with.
+
+Source: Lai et al., "Enhanced Normalized Mean Error loss for Robust Facial Landmark detection", section 3,
+tables 1 and 2.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution that keeps the size, with batch normalisation."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False), nn.BatchNorm2d(outputs)
+    )
+
+
+class ResidualUnit(nn.Module):
+    """Two 3x3 convolutions beside an identity. Where the width grows, the identity is padded with zeros (option A of
+    He et al.), so that it adds no weighted layer to the twenty of table 1."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = convolution(inputs, outputs)
+        self.second = convolution(outputs, outputs)
+        self.widening = outputs - inputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.second(functional.relu(self.first(x)))
+        if self.widening:
+            x = functional.pad(x, (0, 0, 0, 0, 0, self.widening))
+        return functional.relu(x + y)
+
+
+class TRNet20(nn.Module):
+    """Table 1: three 3x3 convolutions of 32 filters; four stages, each a max pooling and two residual units of
+    48 / 64 / 80 / 96 filters; global average pooling; one linear layer.
+
+    Input (N, 3, 64, 64), output ``{"points": (N, P, 2)}`` in input pixels. The paper does not speak of
+    normalisation: batch normalisation follows every convolution, because without it twenty layers do not train
+    from random weights, and it costs nothing once folded into the convolutions at export.
+    """
+
+    input_size = 64
+
+    def __init__(self, points: int, widths: tuple[int, ...] = (48, 64, 80, 96)) -> None:
+        super().__init__()
+        self.stem = nn.ModuleList([convolution(3, 32), convolution(32, 32), convolution(32, 32)])
+        inputs = (32, *widths[:-1])
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.MaxPool2d(2), ResidualUnit(before, width), ResidualUnit(width, width))
+            for before, width in zip(inputs, widths, strict=True)
+        )
+        self.linear = nn.Linear(widths[-1], 2 * points)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 96): what the linear layer reads."""
+        for layer in self.stem:
+            x = functional.relu(layer(x))
+        for stage in self.stages:
+            x = stage(x)
+        return x.mean((2, 3))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"points": to_pixels(self.linear(self.features(x)), self.input_size)}
+
+
+class CNN6(nn.Module):
+    """The plain network of table 2 (from Feng et al., "Wing loss"): five 3x3 convolutions of 32 / 64 / 128 / 256 /
+    512 filters, each with ReLU and a max pooling; a linear layer of 1024; a linear layer. Input and output as
+    TRNet20's."""
+
+    input_size = 64
+
+    def __init__(self, points: int) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 128, 256, 512)
+        self.convolutions = nn.ModuleList(nn.Conv2d(before, width, 3, padding=1) for before, width in pairwise(widths))
+        self.hidden = nn.Linear(512 * 2 * 2, 1024)
+        self.linear = nn.Linear(1024, 2 * points)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        for layer in self.convolutions:
+            x = functional.max_pool2d(functional.relu(layer(x)), 2)
+        x = functional.relu(self.hidden(x.flatten(1)))
+        return {"points": to_pixels(self.linear(x), self.input_size)}
+
+
+def to_pixels(flat: Tensor, size: int) -> Tensor:
+    """A linear layer's (N, 2 P) outputs, in sides of the input from its middle, as (N, P, 2) input pixels.
+
+    In this unit outputs are of order one, which suits the usual initial weights and rates."""
+    middle = size / 2 - 0.5
+    return middle + size * flat.float().unflatten(1, (-1, 2))
+
+
+def weighted_layers(network: nn.Module) -> int:
+    """How many convolutions and linear layers carry weights: the number papers name networks by."""
+    return sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in network.modules())
+
+
+def start_at(linear: nn.Linear, shape: Tensor, size: int) -> None:
+    """Set the bias of the last layer so that an untrained network answers ``shape`` (P, 2), in input pixels."""
+    with torch.no_grad():
+        linear.bias.copy_(((shape - (size / 2 - 0.5)) / size).flatten())
+        linear.weight.mul_(0.1)

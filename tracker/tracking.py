@@ -1,0 +1,231 @@
+"""The tracker: a face is detected once and then followed by its own landmarks, until they stop making sense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import numpy as np
+
+from tracker.core import Box, Crop, Face, Frame, Image, Points, Result
+from tracker.detector import Detection, Detector
+from tracker.model import LandmarkModel
+from tracker.smoothing import OneEuro
+
+LOOK_EVERY = 0.3
+"""Seconds between looks at the whole frame for further faces while some are followed; without any, every frame."""
+CHECK_EVERY = 0.15
+"""Seconds between checks by the detector that a followed face is one."""
+PATIENCE = 0.35
+"""Seconds that a face is followed on after its last passed check."""
+MEMORY = 1.0
+"""Seconds after a loss within which a face at the same place gets its id back."""
+CHECK_SIZE, CHECK_SIDE = 192, 2.2
+"""A check looks at a level square of this many pixels, this many times as wide as the landmarks' crop."""
+
+
+@dataclass(eq=False)
+class _Track:
+    """One followed face: ``face`` as last located, before smoothing; ``anchor`` its box when the detector last
+    confirmed it; times in seconds of the recording."""
+
+    face: Face
+    smooth: Callable[[Points, float, float], Points] | None
+    anchor: Box
+    checked: float
+    confirmed: float
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the last check failed, or the points have moved away since it."""
+        return self.checked != self.confirmed or self.face.box.iou(self.anchor) < 0.6
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Which of two tracks on one face is kept: the one confirmed last, then the older."""
+        return self.confirmed, -self.face.id
+
+
+class Tracker:
+    """Follows up to ``max_faces`` faces from frame to frame of one recording.
+
+    Ids count from 0 in the order of appearance and are never reused; a face that is lost and found again at the
+    same place within a second keeps its id. ``smoother`` makes the filter of each new face (by default the One-Euro
+    filter), None leaves the points as located.
+    """
+
+    def __init__(
+        self,
+        model: LandmarkModel,
+        detector: Detector,
+        max_faces: int = 4,
+        smoother: Callable[[], Callable[[Points, float, float], Points]] | None = OneEuro,
+    ) -> None:
+        if max_faces < 1:
+            raise ValueError("max_faces must be at least 1")
+        self._model, self._detector, self._max_faces, self._smoother = model, detector, max_faces, smoother
+        self._tracks: list[_Track] = []
+        self._lost: list[tuple[_Track, float]] = []
+        self._looked = -math.inf
+        self._time = -math.inf
+        self._next_id = 0
+
+    def update(self, frame: Frame) -> Result:
+        """The faces in the next frame. Frames come in order; a jump back in time starts all tracks anew."""
+        now, image = frame.time, frame.image
+        if now < self._time:
+            self._tracks, self._lost, self._looked = [], [], -math.inf
+        self._time = now
+        clock = _Clock()
+        self._follow(image, now)
+        clock.lap("landmarks")
+        self._check(image, now)
+        clock.lap("detect")
+        if self._due(now):
+            self._looked = now
+            detections = self._new(self._detector(image))
+            clock.lap("detect")
+            self._welcome(image, detections, now)
+            clock.lap("landmarks")
+        faces = tuple(self._smoothed(track, now) for track in sorted(self._tracks, key=lambda track: track.face.id))
+        clock.lap("smooth")
+        return Result(frame, faces, clock.milliseconds)
+
+    def _follow(self, image: Image, now: float) -> None:
+        """Locate every face anew from the crop about its last points."""
+        crops = [self._model.crop_around(track.face.points) for track in self._tracks]
+        faces = self._model.locate(image, crops)
+        moved = [index for index, face in enumerate(faces) if self._moved(face)]
+        for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
+            faces[index] = face
+        for track, face in zip(list(self._tracks), faces, strict=True):
+            track.face = replace(face, id=track.face.id, score=track.face.score)
+            if not self._sensible(track, image):
+                self._lose(track, now)
+
+    def _again(self, image: Image, faces: list[Face]) -> list[Face]:
+        """The same faces, located from the crop about their own points."""
+        return self._model.locate(image, [self._model.crop_around(face.points) for face in faces])
+
+    def _moved(self, face: Face) -> bool:
+        """Whether the crop that the points ask for is far from the one they were located in."""
+        wanted, used = self._model.crop_around(face.points), face.crop
+        shift = math.hypot(wanted.cx - used.cx, wanted.cy - used.cy) / used.side
+        return shift > 0.06 or abs(math.log(wanted.side / used.side)) > 0.12 or abs(wanted.angle - used.angle) > 0.2
+
+    def _sensible(self, track: _Track, image: Image) -> bool:
+        """Whether the points can be a face: of a size, most of it in the picture, and not one that another
+        track holds better."""
+        face, box = track.face, track.face.box
+        height, width = image.shape[:2]
+        frame = Box(-0.5, -0.5, width - 0.5, height - 0.5)
+        ratio = max(box.width, box.height) * self._model.spec.context / face.crop.side
+        better = (other for other in self._tracks if other is not track and other.rank > track.rank)
+        return (
+            bool(np.isfinite(face.points).all())
+            and min(box.width, box.height) >= 8
+            and 0.6 < ratio < 1.6
+            and box.intersection(frame) > 0.5 * box.area
+            and not any(_same_face(box, other.face.box) for other in better)
+        )
+
+    def _check(self, image: Image, now: float) -> None:
+        """Let the detector look closely at faces whose check is due, in doubt, or that moved away since."""
+        for track in list(self._tracks):
+            if track.doubtful or now - track.checked >= CHECK_EVERY:
+                self._confirm(track, image, now)
+                if now - track.confirmed > PATIENCE or not self._sensible(track, image):
+                    self._lose(track, now)
+
+    def _confirm(self, track: _Track, image: Image, now: float) -> bool:
+        """Look for the track's face in a level patch around it. Where the detector sees the face elsewhere in the
+        patch, the points have slid off it and are located anew from there."""
+        face = track.face
+        crop = self._model.crop_around(face.points)
+        patch = Crop(crop.cx, crop.cy, crop.side * CHECK_SIDE, CHECK_SIZE, crop.angle)
+        box = Box.around(patch.to_input(face.points))
+        found = max(self._detector(patch.cut(image)), key=lambda d: d.box.iou(box), default=None)
+        overlap = found.box.iou(box) if found else 0.0
+        track.checked = now
+        if not found or overlap < 0.1:
+            track.face = replace(face, score=face.score / 2)
+            return False
+        if overlap < 0.5:
+            cx, cy = patch.to_frame(np.array(found.box.centre))
+            side = found.box.width * patch.side / patch.size * self._model.spec.context
+            start = Crop(float(cx), float(cy), side, crop.size, patch.angle + found.angle)
+            (face,) = self._again(image, self._model.locate(image, [start]))
+        track.face = replace(face, id=track.face.id, score=found.score)
+        track.anchor, track.confirmed = face.box, now
+        return True
+
+    def _due(self, now: float) -> bool:
+        """Whether to look at the whole frame."""
+        if not self._tracks:
+            return True
+        return len(self._tracks) < self._max_faces and now - self._looked >= LOOK_EVERY
+
+    def _new(self, detections: list[Detection]) -> list[Detection]:
+        """The detections of faces not followed yet, largest first."""
+        known = [track.face.box for track in self._tracks if not track.doubtful]
+        new = [d for d in detections if not any(_same_face(d.box, box) for box in known)]
+        return sorted(new, key=lambda d: -d.box.area)[: self._max_faces - len(self._tracks)]
+
+    def _welcome(self, image: Image, detections: list[Detection], now: float) -> None:
+        """Start a track for every detection that stands a second look."""
+        crops = [self._model.crop(detection.box, detection.angle) for detection in detections]
+        faces = self._again(image, self._model.locate(image, crops))
+        for face in faces:
+            track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
+            if not self._sensible(track, image) or not self._confirm(track, image, now):
+                continue
+            rivals = [other for other in self._tracks if _same_face(track.face.box, other.face.box)]
+            if not all(rival.doubtful for rival in rivals):
+                continue
+            for rival in rivals:  # this is where the face of a track in doubt really is
+                self._lose(rival, now)
+            if known := self._remembered(track, now):
+                track.face = replace(track.face, id=known.face.id)
+            else:
+                self._next_id += 1
+            self._tracks.append(track)
+
+    def _lose(self, track: _Track, now: float) -> None:
+        self._tracks.remove(track)
+        self._lost.append((track, now))
+
+    def _remembered(self, track: _Track, now: float) -> _Track | None:
+        """The lost track that this one continues."""
+        self._lost = [(lost, since) for lost, since in self._lost if now - since <= MEMORY]
+        for index, (lost, _) in enumerate(self._lost):
+            if lost.anchor.iou(track.face.box) > 0.3:
+                return self._lost.pop(index)[0]
+        return None
+
+    def _smoothed(self, track: _Track, now: float) -> Face:
+        face = track.face
+        if track.smooth is None:
+            return face
+        left, right = self._model.markup.eye_centres(face.points)
+        points = track.smooth(face.points, float(np.hypot(*(right - left))), now)
+        return replace(face, points=points, box=Box.around(points))
+
+
+def _same_face(one: Box, other: Box) -> bool:
+    """Whether two boxes cannot be two people: half of the smaller lies in the larger."""
+    return one.intersection(other) > 0.5 * min(one.area, other.area)
+
+
+class _Clock:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.milliseconds: dict[str, float] = {}
+        self._since = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.milliseconds[stage] = self.milliseconds.get(stage, 0.0) + (now - self._since) * 1000
+        self._since = now

@@ -1,0 +1,74 @@
+"""``python -m tracker.training``: train, export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+
+from tracker.core import TrackerError
+from tracker.networks import NETWORKS
+from tracker.training.datasets import READERS, validation_names
+from tracker.training.export import export
+from tracker.training.loop import Run, train
+from tracker.training.losses import LOSSES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tracker.training", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train", help="train a network, or resume it where it stopped")
+    training.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
+    training.add_argument("--sets", default="300w,ytf68", help="sets by comma, the fine one first (300w,ytf68)")
+    training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
+    training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
+    default = Run()
+    choices = {"network": sorted(NETWORKS), "loss": sorted(LOSSES)}
+    for option in fields(Run):
+        value = getattr(default, option.name)
+        kind = json.loads if option.name == "options" else type(value)
+        name = "--" + option.name.replace("_", "-")
+        training.add_argument(name, type=kind, default=value, choices=choices.get(option.name), help=f"({value})")
+    exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
+    exporting.add_argument("run", type=Path, help="the folder given to train --out")
+    exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
+    exporting.add_argument("--out", type=Path, default=Path("weights"), help="folder to write to (default: weights)")
+    exporting.add_argument("--version", default="1", help="version written into the Spec (1)")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        if given.command == "export":
+            export(given.run / "checkpoint.pt", given.out, given.name, given.version)
+        else:
+            _train(given)
+    except TrackerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _train(given: argparse.Namespace) -> None:
+    run = Run(**{option.name: getattr(given, option.name) for option in fields(Run)})
+    names = given.sets.split(",")
+    if unknown := set(names) - set(READERS):
+        raise TrackerError(f"--sets {','.join(sorted(unknown))}: unknown; the sets are {', '.join(READERS)}")
+    sets = [READERS[name](given.data / name) for name in names]
+    held_out = validation_names()
+    validation = [face for face in sets[0] if face.name in held_out]
+    if not given.all_faces:
+        sets = [[face for face in faces if face.name not in held_out] for faces in sets]
+    train(run, sets, validation, given.out, given.device)
+
+
+if __name__ == "__main__":
+    torch.set_num_interop_threads(1)
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""From a checkpoint to ``NAME.onnx`` and ``NAME.safetensors``, each with the Spec inside."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tracker.backends import Spec, open_backend
+from tracker.core import TrackerError
+from tracker.networks import build
+from tracker.training.datasets import LABEL_OFFSET
+from tracker.training.loop import Run
+
+DATA = (
+    "300-W training faces (afw, helen, lfpw): research use only",
+    "YouTube Faces keypoints: research use only",
+)
+
+
+class ExportError(TrackerError):
+    """A checkpoint that cannot be exported."""
+
+
+class _Named(nn.Module):
+    """The network with its outputs as a tuple, as a graph wants them."""
+
+    def __init__(self, network: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.network, self.names = network, names
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        found = self.network(x)
+        return tuple(found[name] for name in self.names)
+
+
+def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spec:
+    """Write the averaged network of ``checkpoint`` to ``folder`` and check that both files give the same points.
+
+    ExportError when the checkpoint cannot be read or the results differ by more than 1e-4 of the crop.
+    """
+    try:
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        run = Run(**saved["run"])
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise ExportError(f"{checkpoint}: not a checkpoint of tracker.training; give the folder of --out") from error
+    network = build(run.network, 68, run.options)
+    network.load_state_dict(saved["average"])
+    network.eval()
+    size = network.input_size
+    example = torch.randn(2, 3, size, size)
+    with torch.inference_mode():
+        outputs = tuple(network(example))
+    spec = Spec(
+        name=name,
+        network=run.network,
+        markup="ibug68",
+        input_size=size,
+        context=run.context,
+        mean=run.mean,
+        std=run.std,
+        offset=LABEL_OFFSET["300w"],
+        outputs=outputs,
+        options=run.options,
+        data=DATA,
+        licence="weights: research, non-commercial (terms of the training sets)",
+        version=version,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    graph, weights = folder / f"{name}.onnx", folder / f"{name}.safetensors"
+    parts = [path.with_name(f"{path.stem}.part{path.suffix}") for path in (graph, weights)]
+    _write_onnx(_Named(network, outputs), example, spec, parts[0])
+    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    save_file(state, str(parts[1]), metadata={Spec.KEY: spec.to_json()})
+    _compare(parts[0], parts[1], size)
+    for part, final in zip(parts, (graph, weights), strict=True):
+        os.replace(part, final)
+    return spec
+
+
+def _write_onnx(network: nn.Module, example: Tensor, spec: Spec, path: Path) -> None:
+    axes = {name: {0: "faces"} for name in ("crops", *spec.outputs)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch prefers its other exporter, which needs one package more
+        torch.onnx.export(
+            network,
+            (example,),
+            str(path),
+            input_names=["crops"],
+            output_names=list(spec.outputs),
+            dynamic_axes=axes,
+            opset_version=17,
+            dynamo=False,
+        )
+    model = onnx.load(str(path))
+    onnx.helper.set_model_props(model, {Spec.KEY: spec.to_json()})
+    model.producer_name = "landmark-tracker"
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def _compare(graph: Path, weights: Path, size: int) -> None:
+    crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype(np.uint8)
+    first, second = (open_backend(path).run(crops)["points"] for path in (graph, weights))
+    if not np.abs(first - second).max() <= 1e-4 * size:
+        raise ExportError(f"{graph}: gives other points than {weights}; nothing was written")

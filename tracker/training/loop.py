@@ -1,0 +1,247 @@
+"""The training loop, from top to bottom.
+
+Everything random follows from the seed and the number of the step, so that a run that was broken off and resumed
+ends where an unbroken one ends. The rate warms up, stays, and falls in a straight line to zero over the last part
+of the run; in that part only the first data set is used, so that a coarse one can serve before.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tracker.core import TrackerError
+from tracker.markup import IBUG68, Markup
+from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
+from tracker.networks import Network, build
+from tracker.training.augment import augmented
+from tracker.training.datasets import LABEL_OFFSET, LabelledFace
+from tracker.training.losses import LOSSES
+
+log = logging.getLogger(__name__)
+
+
+class TrainingError(TrackerError):
+    """A run that cannot start or go on."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that decides what a run ends with."""
+
+    network: str = "trnet20"
+    options: dict[str, Any] = field(default_factory=dict)
+    loss: str = "enme"
+    alpha: float = 2.0
+    steps: int = 20000
+    batch: int = 64
+    rate: float = 2e-3
+    warmup: float = 0.02
+    decay: float = 0.35
+    weight_decay: float = 1e-3
+    average: float = 0.999
+    coarse: float = 0.4
+    context: float = 1.25
+    seed: int = 1
+
+    mean = 127.5
+    std = 64.0
+
+    def rate_at(self, step: int) -> float:
+        done = step / self.steps
+        return self.rate * min(1.0, done / max(self.warmup, 1e-9), (1 - done) / max(self.decay, 1e-9))
+
+
+class Batches:
+    """Batch number ``step``: crops (N, 3, S, S) uint8 and points (N, P, 2) in crop pixels, from the seed and step."""
+
+    def __init__(self, sets: Sequence[Sequence[LabelledFace]], run: Run, size: int, markup: Markup) -> None:
+        self.sets, self.run, self.size, self.markup = sets, run, size, markup
+        self.points = [[face.unbiased for face in faces] for faces in sets]
+
+    def stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches from ``first`` to the last, made ahead in one thread: numpy and OpenCV leave the
+        interpreter's lock while they work, and a process of its own would need a copy of the pictures."""
+        with ThreadPoolExecutor(1) as worker:
+            ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            try:
+                for step in range(first, self.run.steps):
+                    ahead.append(worker.submit(self.__getitem__, step))
+                    if len(ahead) > 4:
+                        yield ahead.popleft().result()
+                while ahead:
+                    yield ahead.popleft().result()
+            finally:
+                for future in ahead:
+                    future.cancel()
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        run = self.run
+        rng = np.random.default_rng((run.seed, step))
+        fine_only = step >= run.steps * (1 - run.decay) or len(self.sets) == 1
+        crops, points = [], []
+        for _ in range(run.batch):
+            which = 0 if fine_only or rng.random() >= run.coarse else int(rng.integers(1, len(self.sets)))
+            index = int(rng.integers(len(self.sets[which])))
+            face, truth = self.sets[which][index], self.points[which][index]
+            crop, moved = augmented(face.image, truth, self.markup, run.context, self.size, rng)
+            crops.append(crop)
+            points.append(moved)
+        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(points))
+
+
+def train(
+    run: Run,
+    sets: Sequence[Sequence[LabelledFace]],
+    validation: Sequence[LabelledFace],
+    folder: Path,
+    device: str = "cpu",
+    validate_every: int = 1000,
+    save_every: float = 180.0,
+) -> Network:
+    """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network.
+
+    Writes ``checkpoint.pt`` every ``save_every`` seconds and a line of ``log.jsonl`` at every validation.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    markup = IBUG68
+    torch.manual_seed(run.seed)
+    network = build(run.network, markup.size, run.options).to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval()
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": run.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=run.rate)
+    loss_of = LOSSES[run.loss]
+    keywords = {"alpha": run.alpha} if run.loss in ("le", "enme") else {}
+
+    first, checkpoint = 0, folder / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        changed = {key for key, value in asdict(run).items() if saved["run"].get(key) != value} - {"steps"}
+        if changed:
+            others = ", ".join(sorted(changed))
+            raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["step"]
+
+    def save(step: int) -> None:
+        state = {
+            "run": asdict(run),
+            "step": step,
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        torch.save(state, folder / "checkpoint.part")
+        os.replace(folder / "checkpoint.part", checkpoint)
+
+    size = network.input_size
+    batches = Batches(sets, run, size, markup)
+    stream = batches.stream(first)
+    autocast = device != "cpu" or torch.backends.mkldnn.is_available()
+    saved_at, losses = time.monotonic(), []
+    for step, (crops, truth) in enumerate(
+        tqdm(stream, initial=first, total=run.steps, unit=" steps", desc=folder.name, mininterval=2), first
+    ):
+        for group in optimiser.param_groups:
+            group["lr"] = run.rate_at(step)
+        inputs = normalised(crops.to(device), run).to(memory_format=torch.channels_last)
+        truth = truth.to(device)
+        network.train()
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
+            found = network(inputs)
+        predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
+        loss = sum((loss_of(p.float(), truth, **keywords) for p in predictions), torch.zeros((), device=device))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        _average(average, network, min(run.average, (1 + step) / (10 + step)))
+        losses.append(loss.detach())
+        if (step + 1) % validate_every == 0 or step + 1 == run.steps:
+            line = {
+                "step": step + 1,
+                "time": round(time.time()),
+                "rate": run.rate_at(step),
+                "loss": round(float(torch.stack(losses).mean()), 4),
+                **measure(average, validation, run, device),
+            }
+            losses = []
+            with (folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            tqdm.write(json.dumps(line))
+        if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
+            save(step + 1)
+            saved_at = time.monotonic()
+    return average
+
+
+def normalised(crops: Tensor, run: Run) -> Tensor:
+    """uint8 crops as the network reads them."""
+    return (crops.float() - run.mean) / run.std
+
+
+def predict(network: Network, faces: Sequence[LabelledFace], run: Run, device: str) -> npt.NDArray[np.float64]:
+    """Points (N, P, 2) in the pixels of each face's image, by the oracle box and one forward pass."""
+    crops = [oracle_crop(face.points, run.context, network.input_size) for face in faces]
+    found: list[npt.NDArray[np.float64]] = []
+    network.eval()
+    for start in range(0, len(faces), 64):
+        part = slice(start, start + 64)
+        cut = np.stack([crop.cut(face.image) for crop, face in zip(crops[part], faces[part], strict=True)])
+        inputs = normalised(torch.from_numpy(cut).permute(0, 3, 1, 2).to(device), run)
+        with torch.inference_mode():
+            points = network(inputs.contiguous(memory_format=torch.channels_last))["points"].cpu().numpy()
+        found += [crop.to_frame(p) for crop, p in zip(crops[part], points, strict=True)]
+    return np.stack(found)
+
+
+def measure(network: Network, faces: Sequence[LabelledFace], run: Run, device: str = "cpu") -> dict[str, float]:
+    """Oracle-box NME in per cent on ``faces``: of the points as tracked, and in the set's own terms; and the
+    mean offset of the labels from the points, in eye-corner distances."""
+    if not faces:
+        return {}
+    truth = np.stack([face.points for face in faces]).astype(np.float64)
+    points = predict(network, faces, run, device)
+    own = in_set_terms(points, IBUG68, LABEL_OFFSET[faces[0].dataset])
+    eyes = inter_ocular(truth, IBUG68)
+    dx, dy = ((truth - points).mean(1) / eyes[:, None]).mean(0)
+    figures = {
+        "nme_pupil": nme(own, truth, inter_pupil(truth, IBUG68)).mean() * 100,
+        "nme_ocular": nme(own, truth, eyes).mean() * 100,
+        "nme_pupil_tracked": nme(points, truth, inter_pupil(truth, IBUG68)).mean() * 100,
+        "offset_x": dx,
+        "offset_y": dy,
+    }
+    return {key: round(float(value), 4) for key, value in figures.items()}
+
+
+@torch.no_grad()
+def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
+    for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            old.lerp_(new.detach(), 1 - keep)
+        else:
+            old.copy_(new)
