@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tracker.detector import load_detector
 from tracker.draw import draw_result
 from tracker.markup import Markup
 from tracker.model import load_model, model_files
-from tracker.sinks import open_sink
+from tracker.sinks import Sink, open_sink
 from tracker.smoothing import OneEuro
 from tracker.sources import cameras, open_source
 from tracker.tracking import Tracker
@@ -93,9 +94,10 @@ def _track(given: argparse.Namespace) -> int:
 
 def track_job(job: Job, formats: Sequence[str], tracker: Tracker, markup: Markup) -> bool:
     """Track one recording with a progress bar and print its line; whether it was whole."""
-    with open_source(job.source) as source:
+    with open_source(job.source) as source, ExitStack() as outputs:
         paths = [job.target.with_name(job.target.name + SUFFIXES[name]) for name in formats]
-        sinks = [open_sink(path, source, markup.size, partial(draw_result, markup=markup)) for path in paths]
+        draw = partial(draw_result, markup=markup)
+        sinks: list[Sink] = [outputs.enter_context(open_sink(path, source, markup.size, draw)) for path in paths]
         with tqdm(total=source.length, desc=job.source.name, unit=" frames", disable=None, leave=False) as progress:
             summary = track(source, tracker, sinks, progress)
     print(f"{job.source}: {summary}")

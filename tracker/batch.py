@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -90,36 +90,26 @@ def _in_folder(folder: Path) -> list[tuple[Path, Path]]:
     raise InputError(f"{folder}: holds neither recordings nor pictures")
 
 
-def track(source: Source, tracker: Tracker, sinks: Iterable[Sink], progress: tqdm[object] | None = None) -> Summary:
-    """Track ``source`` to its end, write every frame to all ``sinks`` and close them.
-
-    Whatever interrupts it (an error, Ctrl-C) leaves the outputs under their temporary names and passes on.
-    """
-    summary, sinks = Summary(), list(sinks)
+def track(source: Source, tracker: Tracker, sinks: Sequence[Sink], progress: tqdm[object] | None = None) -> Summary:
+    """Track ``source`` to its end and write every frame to all ``sinks``, which stay open."""
+    summary = Summary()
     start = last = perf_counter()
-    try:
-        for frame in source:
-            decoded = perf_counter()
-            result = tracker.update(frame)
-            tracked = perf_counter()
-            for sink in sinks:
-                sink.write(result)
-            written = perf_counter()
-            summary.frames += 1
-            summary.found += bool(result.faces)
-            summary.ids.update(face.id for face in result.faces)
-            stages = {"decode": (decoded - last) * 1000, **result.milliseconds, "write": (written - tracked) * 1000}
-            for stage, spent in stages.items():
-                summary.milliseconds[stage] = summary.milliseconds.get(stage, 0.0) + spent
-            if progress is not None:
-                progress.update()
-            last = written
+    for frame in source:
+        decoded = perf_counter()
+        result = tracker.update(frame)
+        tracked = perf_counter()
         for sink in sinks:
-            sink.close()
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
+            sink.write(result)
+        written = perf_counter()
+        summary.frames += 1
+        summary.found += bool(result.faces)
+        summary.ids.update(face.id for face in result.faces)
+        stages = {"decode": (decoded - last) * 1000, **result.milliseconds, "write": (written - tracked) * 1000}
+        for stage, spent in stages.items():
+            summary.milliseconds[stage] = summary.milliseconds.get(stage, 0.0) + spent
+        if progress is not None:
+            progress.update()
+        last = written
     summary.seconds = perf_counter() - start
     summary.problem = source.problem
     return summary

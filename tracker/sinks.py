@@ -332,7 +332,7 @@ def _fitted(image: Image, size: tuple[int, int]) -> Image:
     return picture
 
 
-def open_sink(path: str | Path, source: Source, points: int, draw: Callable[[Result], Image]) -> CSVSink | VideoSink:
+def open_sink(path: str | Path, source: Source, points: int, draw: Callable[[Result], Image]) -> Sink:
     """The sink for the suffix of ``path``: a table of ``points`` landmarks for .csv, for .mp4 a video of ``source``
     with the overlay that ``draw`` makes.
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
 from tracker.networks import build
-from tracker.training.datasets import LABEL_OFFSET
 from tracker.training.loop import Run
 
 DATA = (
@@ -47,7 +46,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
     """
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        run = Run(**saved["run"])
+        run, offset = Run(**saved["run"]), saved["offset"]
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ExportError(f"{checkpoint}: not a checkpoint of tracker.training; give the folder of --out") from error
     network = build(run.network, 68, run.options)
@@ -65,7 +64,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
         context=run.context,
         mean=run.mean,
         std=run.std,
-        offset=LABEL_OFFSET["300w"],
+        offset=offset,
         outputs=outputs,
         options=run.options,
         data=DATA,

@@ -117,7 +117,8 @@ def train(
 ) -> Network:
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network.
 
-    Writes ``checkpoint.pt`` every ``save_every`` seconds and a line of ``log.jsonl`` at every validation.
+    Writes ``checkpoint.pt`` every ``save_every`` seconds, a line of ``log.jsonl`` at every validation, and at the end
+    ``final.json``. There, and in the last checkpoint, the offset of the labels is the one learnt on the training faces.
     """
     folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
@@ -146,8 +147,9 @@ def train(
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
 
-    def save(step: int) -> None:
+    def save(step: int, offset: tuple[float, float] = LABEL_OFFSET[sets[0][0].dataset]) -> None:
         state = {
+            "offset": offset,
             "run": asdict(run),
             "step": step,
             "network": network.state_dict(),
@@ -195,6 +197,11 @@ def train(
         if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
             save(step + 1)
             saved_at = time.monotonic()
+    figures = measure(average, sets[0], run, device)
+    offset = (figures["offset_x"], figures["offset_y"])
+    final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
+    (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
+    save(run.steps, offset)
     return average
 
 
@@ -218,14 +225,21 @@ def predict(network: Network, faces: Sequence[LabelledFace], run: Run, device: s
     return np.stack(found)
 
 
-def measure(network: Network, faces: Sequence[LabelledFace], run: Run, device: str = "cpu") -> dict[str, float]:
-    """Oracle-box NME in per cent on ``faces``: of the points as tracked, and in the set's own terms; and the
-    mean offset of the labels from the points, in eye-corner distances."""
+def measure(
+    network: Network,
+    faces: Sequence[LabelledFace],
+    run: Run,
+    device: str = "cpu",
+    offset: tuple[float, float] | None = None,
+) -> dict[str, float]:
+    """Oracle-box NME in per cent on ``faces``: of the points as tracked, and in the set's own terms by ``offset``
+    (by default the one that training takes off); and the mean offset of the labels from the points, in eye-corner
+    distances."""
     if not faces:
         return {}
     truth = np.stack([face.points for face in faces]).astype(np.float64)
     points = predict(network, faces, run, device)
-    own = in_set_terms(points, IBUG68, LABEL_OFFSET[faces[0].dataset])
+    own = in_set_terms(points, IBUG68, offset or LABEL_OFFSET[faces[0].dataset])
     eyes = inter_ocular(truth, IBUG68)
     dx, dy = ((truth - points).mean(1) / eyes[:, None]).mean(0)
     figures = {
