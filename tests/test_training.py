@@ -186,3 +186,16 @@ def test_training_reduces_the_error(data: Path, tmp_path: Path) -> None:
     assert first == 0
     figures = [json.loads((tmp_path / run / "log.jsonl").read_text().split("\n")[0]) for run in ("none", "run")]
     assert figures[1]["nme_pupil"] < 0.6 * figures[0]["nme_pupil"]
+
+
+def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Path) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "3", *COMMON]
+    assert main(command) == 0
+    refined = tmp_path / "refined"
+    assert main(["refine", str(tmp_path / "run"), "--data", str(data), "--out", str(refined), "--steps", "3"]) == 0
+    before, after = weights(tmp_path / "run")["average"], weights(refined)["average"]
+    assert {key for key, value in before.items() if not torch.equal(value, after[key])} == {
+        "linear.weight",
+        "linear.bias",
+    }
+    assert main(["export", str(refined), "--name", "mine", "--out", str(tmp_path)]) == 0

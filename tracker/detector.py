@@ -40,34 +40,41 @@ lies below. Means over every sixth face of 300-W (train)."""
 
 class BlazeFace:
     """MediaPipe's face detector: ``near`` for faces within two metres of a camera, ``far`` for faces that may be
-    small. The model files are in MediaPipe's wheel; nothing is downloaded or sent."""
+    small; it misses some that fill the picture, so that where it finds none, ``near`` looks too. The model files are
+    in MediaPipe's wheel; nothing is downloaded or sent."""
 
     def __init__(self, setting: str, threshold: float = 0.5) -> None:
-        self._side, self._below = FIT[setting]
         with _quiet():
             try:
                 from mediapipe.python.solutions.face_detection import FaceDetection
             except ImportError as error:
                 remedy = "it exists for Python 3.10 to 3.12; pip install 'mediapipe==0.10.21'"
                 raise DetectorError(f"the face detector needs MediaPipe, which is not installed; {remedy}") from error
-            self._detector: Any = FaceDetection(threshold, ("near", "far").index(setting))
-            self._detector.process(np.zeros((64, 64, 3), np.uint8))  # its first call logs and takes its time
+            self._networks: list[tuple[Any, tuple[float, float]]] = []
+            for name in ("far", "near") if setting == "far" else ("near",):
+                network = FaceDetection(threshold, ("near", "far").index(name))
+                network.process(np.zeros((64, 64, 3), np.uint8))  # the first call logs and takes its time
+                self._networks.append((network, FIT[name]))
 
     def __call__(self, image: Image) -> list[Detection]:
-        height, width = image.shape[:2]
-        found = self._detector.process(image).detections or ()
-        detections = [self._detection(item, width, height) for item in found]
-        return sorted(detections, key=lambda detection: -detection.score)
+        for network, fit in self._networks:
+            if found := network.process(image).detections:
+                detections = [_detection(item, fit, image.shape[1], image.shape[0]) for item in found]
+                return sorted(detections, key=lambda detection: -detection.score)
+        return []
 
-    def _detection(self, item: Any, width: int, height: int) -> Detection:
-        place = item.location_data.relative_bounding_box
-        side = place.width * width
-        right_eye, left_eye = item.location_data.relative_keypoints[:2]  # the person's: right is on the image's left
-        angle = math.atan2((left_eye.y - right_eye.y) * height, (left_eye.x - right_eye.x) * width)
-        cx = (place.xmin + place.width / 2) * width - 0.5 - math.sin(angle) * self._below * side
-        cy = (place.ymin + place.height / 2) * height - 0.5 + math.cos(angle) * self._below * side
-        reach = side * self._side / 2
-        return Detection(Box(cx - reach, cy - reach, cx + reach, cy + reach), float(item.score[0]), angle)
+
+def _detection(item: Any, fit: tuple[float, float], width: int, height: int) -> Detection:
+    """A detection of MediaPipe's, whose numbers are shares of the picture's ``width`` and ``height``."""
+    scale, below = fit
+    place = item.location_data.relative_bounding_box
+    side = place.width * width
+    right_eye, left_eye = item.location_data.relative_keypoints[:2]  # the person's: right is on the image's left
+    angle = math.atan2((left_eye.y - right_eye.y) * height, (left_eye.x - right_eye.x) * width)
+    cx = (place.xmin + place.width / 2) * width - 0.5 - math.sin(angle) * below * side
+    cy = (place.ymin + place.height / 2) * height - 0.5 + math.cos(angle) * below * side
+    reach = side * scale / 2
+    return Detection(Box(cx - reach, cy - reach, cx + reach, cy + reach), float(item.score[0]), angle)
 
 
 def load_detector(setting: str = "near") -> Detector:

@@ -23,9 +23,9 @@ PATIENCE = 2.0
 VIEWS = ((0.06, 0.0, 1.0, 0.0), (-0.03, 0.05, 1.12, 0.12), (0.0, -0.06, 0.92, -0.12))
 """Shifted views of a face: right and down in sides of the crop, its scale, its turn in radians."""
 AGREEMENT = 0.06
-"""Mean distance of a point in those views from its mean, in eye distances, up to which they agree. TRNet-68
-stays below 0.05 on the faces of sample clips, also behind a hand; on textures, where points follow the crop, it is above
-0.07."""
+"""Mean distance of a point in those views from its mean, in eye distances, up to which they agree. It
+stays below 0.05 for TRNet-68 on the faces of sample clips, also behind a hand, and is above 0.07 on textures, where the
+points follow the crop."""
 MEMORY = 1.0
 """Seconds after a loss within which a face at the same place gets its id back."""
 CHECK_SIZE, CHECK_SIDE = 192, 2.2
@@ -194,12 +194,14 @@ class Tracker:
         return sorted(new, key=lambda d: -d.box.area)[: self._max_faces - len(self._tracks)]
 
     def _welcome(self, image: Image, detections: list[Detection], now: float) -> None:
-        """Start a track for every detection that stands a second look."""
+        """Start a track for every detection that stands a second look and on whose points shifted views agree."""
         crops = [self._model.crop(detection.box, detection.angle) for detection in detections]
         faces = self._again(image, self._model.locate(image, crops))
         for face in faces:
             track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
-            if not self._sensible(track, image) or not self._confirm(track, image, now):
+            if not (self._sensible(track, image) and self._confirm(track, image, now)):
+                continue
+            if not self._views_agree(track.face, image):
                 continue
             rivals = [other for other in self._tracks if _same_face(track.face.box, other.face.box)]
             if not all(rival.doubtful for rival in rivals):

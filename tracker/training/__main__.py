@@ -1,4 +1,4 @@
-"""``python -m tracker.training``: train, export."""
+"""``python -m tracker.training``: train, refine, export."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from tracker.training.datasets import READERS, validation_names
 from tracker.training.export import export
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
+from tracker.training.refine import refine
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tracker.training", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("train", help="train a network, or resume it where it stopped")
-    training.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
+    training = commands.add_parser("train", parents=[data], help="train a network, or resume it where it stopped")
     training.add_argument("--sets", default="300w,ytf68", help="sets by comma, the fine one first (300w,ytf68)")
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -35,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
         kind = json.loads if option.name == "options" else type(value)
         name = "--" + option.name.replace("_", "-")
         training.add_argument(name, type=kind, default=value, choices=choices.get(option.name), help=f"({value})")
+    refining = commands.add_parser("refine", parents=[data], help="retrain a run's last layer part by part")
+    refining.add_argument("run", type=Path, help="the folder given to train --out")
+    refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
+    refining.add_argument("--steps", type=int, default=2000, help="(2000)")
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
@@ -45,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "export":
             export(given.run / "checkpoint.pt", given.out, given.name, given.version)
+        elif given.command == "refine":
+            _refine(given)
         else:
             _train(given)
     except TrackerError as error:
@@ -67,6 +75,16 @@ def _train(given: argparse.Namespace) -> None:
     if not given.all_faces:
         sets = [[face for face in faces if face.name not in held_out] for faces in sets]
     train(run, sets, validation, given.out, given.device)
+
+
+def _refine(given: argparse.Namespace) -> None:
+    faces = READERS["300w"](given.data / "300w")
+    held_out = validation_names()
+    validation = [face for face in faces if face.name in held_out]
+    training = [face for face in faces if face.name not in held_out]
+    report = refine(given.run, given.out, training, validation, given.steps)
+    for part, before in report["before"].items():
+        print(f"{part:8} {before:.3f} -> {report['after'][part]:.3f} %")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,105 @@
+"""TRNet's refined module (Lai et al., section 3): the network stays as it is, and its last linear layer is trained
+again, part by part.
+
+A part's rows of the layer share no weight with another's, so that one pass with the sum of the parts' losses trains
+each as if alone; the result is again one layer, and costs nothing more at inference.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tracker.markup import IBUG68
+from tracker.metrics import inter_pupil
+from tracker.networks import Network, build
+from tracker.training.datasets import LabelledFace
+from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, predict
+from tracker.training.losses import enme
+
+PARTS = {
+    "contour": ("contour",),
+    "brows": ("left brow", "right brow"),
+    "nose": ("nose",),
+    "eyes": ("left eye", "right eye"),
+    "mouth": ("outer mouth", "inner mouth"),
+}
+"""The parts that are trained apart, by the names of the markup's parts."""
+
+
+def refine(
+    folder: Path,
+    out: Path,
+    faces: Sequence[LabelledFace],
+    validation: Sequence[LabelledFace],
+    steps: int = 2000,
+    rate: float = 3e-4,
+) -> dict[str, dict[str, float]]:
+    """Retrain the linear layer of the averaged network in ``folder`` on ``faces``, write a checkpoint to ``out``, and
+    give the NME in per cent (oracle box, inter-pupil) of each part, before and after, on ``validation``.
+
+    TrainingError when ``folder`` holds no finished run.
+    """
+    try:
+        saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        run = Run(**saved["run"])
+    except (OSError, RuntimeError, KeyError, TypeError) as error:
+        raise TrainingError(f"{folder}: holds no run; give the folder of train --out") from error
+    network = build(run.network, IBUG68.size, run.options)
+    network.load_state_dict(saved["average"])
+    network.eval().requires_grad_(False)
+    before = part_errors(network, validation, run)
+
+    parts = [[i for name in names for i in IBUG68.parts[name]] for names in PARTS.values()]
+    linear = network.linear.requires_grad_(True)
+    optimiser = torch.optim.AdamW(linear.parameters(), lr=rate, weight_decay=run.weight_decay)
+    average = [parameter.detach().clone() for parameter in linear.parameters()]
+    schedule = replace(run, steps=steps, rate=rate, warmup=0.05, decay=0.5, seed=run.seed + 1)
+    batches = Batches([faces], schedule, network.input_size, IBUG68)
+    for step, (crops, truth) in enumerate(tqdm(batches.stream(0), total=steps, unit=" steps", desc=out.name)):
+        for group in optimiser.param_groups:
+            group["lr"] = schedule.rate_at(step)
+        points: Tensor = network(normalised(crops, run))["points"]
+        loss = torch.stack([enme(points[:, part], truth[:, part], run.alpha) for part in parts]).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        for old, new in zip(average, linear.parameters(), strict=True):
+            old.lerp_(new.detach(), 1 - min(run.average, (1 + step) / (10 + step)))
+    _take(linear, average)
+
+    figures = measure(network, faces, run)
+    offset = (figures["offset_x"], figures["offset_y"])
+    report = {"before": before, "after": part_errors(network, validation, run)}
+    final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
+    out.mkdir(parents=True, exist_ok=True)
+    state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
+    torch.save(state, out / "checkpoint.part")
+    os.replace(out / "checkpoint.part", out / "checkpoint.pt")
+    (out / "final.json").write_text(json.dumps(final, indent=1) + "\n")
+    return report
+
+
+def part_errors(network: Network, faces: Sequence[LabelledFace], run: Run) -> dict[str, float]:
+    """NME in per cent of each part's points against the unbiased truth, by the oracle box, inter-pupil."""
+    truth = np.stack([face.unbiased for face in faces])
+    distances = np.linalg.norm(predict(network, faces, run, "cpu") - truth, axis=-1)
+    share = 100 * distances / inter_pupil(truth, IBUG68)[:, None]
+    errors = {
+        part: float(share[:, [i for name in names for i in IBUG68.parts[name]]].mean()) for part, names in PARTS.items()
+    }
+    return {key: round(value, 4) for key, value in {**errors, "all": float(share.mean())}.items()}
+
+
+@torch.no_grad()
+def _take(linear: nn.Module, values: list[Tensor]) -> None:
+    for parameter, value in zip(linear.parameters(), values, strict=True):
+        parameter.copy_(value)
