@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_sources import LATE, STEPS, encode, folder_of, number_in, picture, png
+from clips import LATE, STEPS, encode, folder_of, number_in, picture, png
 
 from tracker.core import Box, Crop, Face, Frame, Image, Result
 from tracker.sinks import CSVSink, Sink, SinkError, VideoSink, open_sink
