@@ -199,3 +199,11 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
         "linear.bias",
     }
     assert main(["export", str(refined), "--name", "mine", "--out", str(tmp_path)]) == 0
+
+
+def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "trnet-68", "--data", str(data)]) == 0
+    heading, line = capsys.readouterr().out.strip().split("\n")
+    assert "2 faces" in heading
+    assert line.startswith("trnet-68")
+    assert len(line.split()) == 4

@@ -1,4 +1,4 @@
-"""``python -m tracker.training``: train, refine, export."""
+"""``python -m tracker.training``: train, refine, export, compare."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 
 from tracker.core import TrackerError
 from tracker.networks import NETWORKS
+from tracker.training.compare import compare
 from tracker.training.datasets import READERS, validation_names
 from tracker.training.export import export
 from tracker.training.loop import Run, train
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
     refining.add_argument("--steps", type=int, default=2000, help="(2000)")
+    comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of 300-W")
+    comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
@@ -51,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if given.command == "export":
             export(given.run / "checkpoint.pt", given.out, given.name, given.version)
+        elif given.command == "compare":
+            held_out = validation_names()
+            faces = [face for face in READERS["300w"](given.data / "300w") if face.name in held_out]
+            print("\n".join(compare(given.models, faces)))
         elif given.command == "refine":
             _refine(given)
         else:

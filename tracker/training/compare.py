@@ -1,0 +1,36 @@
+"""Model files against labelled faces, as a user gets them: through the backend, by the oracle box."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
+from tracker.model import load_model
+from tracker.training.datasets import LabelledFace
+
+
+def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list[str]:
+    """A table in lines: for each model the NME in per cent on ``faces``, inter-pupil and inter-ocular in the set's own
+    terms (the Spec's offset put back), and inter-pupil of the points as tracked. ModelError for a file that cannot be
+    used."""
+    lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
+    truth = np.stack([face.points for face in faces]).astype(np.float64)
+    for path in models:
+        model = load_model(path)
+        spec = model.spec
+        points = np.stack(
+            [
+                model.locate(face.image, [oracle_crop(face.points, spec.context, spec.input_size)])[0].points
+                for face in tqdm(faces, desc=spec.name, unit=" faces", leave=False)
+            ]
+        ).astype(np.float64)
+        own = in_set_terms(points, model.markup, spec.offset)
+        pupil, ocular = inter_pupil(truth, model.markup), inter_ocular(truth, model.markup)
+        figures = [nme(own, truth, pupil), nme(own, truth, ocular), nme(points, truth, pupil)]
+        first, second, third = (100 * figure.mean() for figure in figures)
+        lines.append(f"{Path(path).name:24} {first:6.3f}  {second:11.3f}  {third:18.3f}")
+    return lines
