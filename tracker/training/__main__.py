@@ -13,10 +13,13 @@ import torch
 
 from tracker.core import TrackerError
 from tracker.networks import NETWORKS
-from tracker.training.datasets import READERS, validation_names
+from tracker.training.datasets import held_out
 from tracker.training.export import export
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
+from tracker.training.readers import READERS
+
+SETS = f"sets by comma, of one markup and the fine one first (300w,ytf68); there are {', '.join(READERS)}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     training = commands.add_parser("train", help="train a network, or resume it where it stopped")
     training.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
-    training.add_argument("--sets", default="300w,ytf68", help="sets by comma, the fine one first (300w,ytf68)")
+    training.add_argument("--sets", default="300w,ytf68", help=SETS)
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
@@ -62,10 +65,14 @@ def _train(given: argparse.Namespace) -> None:
     if unknown := set(names) - set(READERS):
         raise TrackerError(f"--sets {','.join(sorted(unknown))}: unknown; the sets are {', '.join(READERS)}")
     sets = [READERS[name](given.data / name) for name in names]
-    held_out = validation_names()
-    validation = [face for face in sets[0] if face.name in held_out]
+    unseen = held_out(sets[0])
+    validation = [face for face in sets[0] if face.name in unseen]
     if not given.all_faces:
-        sets = [[face for face in faces if face.name not in held_out] for faces in sets]
+        sets[0] = [face for face in sets[0] if face.name not in unseen]
+        for name, faces in zip(names[1:], sets[1:], strict=True):
+            if name == "300w":  # its validation faces are never trained on, whatever else is
+                unseen = held_out(faces)
+                faces[:] = [face for face in faces if face.name not in unseen]
     train(run, sets, validation, given.out, given.device)
 
 
