@@ -6,8 +6,8 @@ Distances are in pixels of whatever frame of reference both arguments share; NME
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from tracker.annotations import Flags
 from tracker.core import Array, Crop
 from tracker.markup import Markup
 
@@ -32,7 +32,7 @@ def inter_pupil(points: Array, markup: Markup) -> Array:
     return np.linalg.norm(eyes[..., 0, :] - eyes[..., 1, :], axis=-1)
 
 
-def nme(predicted: Array, truth: Array, normaliser: Array, known: npt.NDArray[np.bool_] | None = None) -> Array:
+def nme(predicted: Array, truth: Array, normaliser: Array, known: Flags | None = None) -> Array:
     """Normalised mean error (...) of points (..., P, 2): the mean distance over ``normaliser`` (...).
 
     The mean is over the points that are ``known`` (..., P), of which every face needs one; None is for all.

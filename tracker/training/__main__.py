@@ -8,16 +8,17 @@ import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tracker.core import TrackerError
 from tracker.networks import NETWORKS
-from tracker.training.datasets import held_out
+from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.export import export
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
-from tracker.training.readers import READERS
+from tracker.training.readers import READERS, THINNED, VALIDATION
 
 SETS = f"sets by comma, of one markup and the fine one first (300w,ytf68); there are {', '.join(READERS)}"
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     training = commands.add_parser("train", help="train a network, or resume it where it stopped")
     training.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
     training.add_argument("--sets", default="300w,ytf68", help=SETS)
+    training.add_argument("--every", type=int, default=10, help=f"of {', '.join(sorted(THINNED))} take every n-th (10)")
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
@@ -64,16 +66,26 @@ def _train(given: argparse.Namespace) -> None:
     names = given.sets.split(",")
     if unknown := set(names) - set(READERS):
         raise TrackerError(f"--sets {','.join(sorted(unknown))}: unknown; the sets are {', '.join(READERS)}")
-    sets = [READERS[name](given.data / name) for name in names]
-    unseen = held_out(sets[0])
-    validation = [face for face in sets[0] if face.name in unseen]
-    if not given.all_faces:
-        sets[0] = [face for face in sets[0] if face.name not in unseen]
-        for name, faces in zip(names[1:], sets[1:], strict=True):
-            if name == "300w":  # its validation faces are never trained on, whatever else is
-                unseen = held_out(faces)
-                faces[:] = [face for face in faces if face.name not in unseen]
+    if given.every < 1:
+        raise TrackerError(f"--every {given.every}: give a whole number from 1")
+    sets = [_faces(name, given) for name in names]
+    if names[0] in VALIDATION:
+        validation = _faces(names[0], given, part=VALIDATION[names[0]])
+    else:
+        unseen = held_out(sets[0])
+        validation = [face for face in sets[0] if face.name in unseen]
+    for index, (name, faces) in enumerate(zip(names, sets, strict=True)):
+        # those of 300-W are kept out wherever it stands, so that what is trained on it can be compared
+        if not given.all_faces and name not in VALIDATION and (index == 0 or name == "300w"):
+            unseen = held_out(faces)
+            sets[index] = [face for face in faces if face.name not in unseen]
     train(run, sets, validation, given.out, given.device)
+
+
+def _faces(name: str, given: argparse.Namespace, **options: Any) -> list[LabelledFace]:
+    if name in THINNED:
+        options["every"] = given.every
+    return READERS[name](given.data / name, **options)
 
 
 if __name__ == "__main__":

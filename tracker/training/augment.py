@@ -8,10 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tracker.annotations import Flags
 from tracker.core import Array, Crop, Image
 from tracker.markup import Markup
-
-Flags = npt.NDArray[np.bool_]
 
 Sample = tuple[Image, npt.NDArray[np.float32], Flags | None]
 

@@ -10,14 +10,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from tracker.annotations import Flags
 from tracker.core import Box, Image, Points, TrackerError
 from tracker.markup import CELEBA5, IBUG68, Markup
 from tracker.metrics import inter_ocular
-
-Flags = npt.NDArray[np.bool_]
-"""(P,) bool, one for each point."""
 
 LABEL_OFFSET = {"300w": (0.007, 0.0)}
 """How far a set's labels sit from the points, x and y in eye-corner distances (see docs/training.md)."""

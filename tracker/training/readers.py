@@ -6,12 +6,16 @@ The docstrings say whether a layout was tried on the set's own files or is known
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 
 from tqdm import tqdm
 
-from tracker.annotations import read_keypoints_csv, read_pts
+from tracker.annotations import Annotation, read_five_point_list, read_keypoints_csv, read_pts, read_wflw_list
+from tracker.core import Image
+from tracker.markup import CELEBA5, MARKUPS, WFLW98, Markup
+from tracker.sources import VideoFile
 from tracker.training.datasets import DataError, LabelledFace, kept, read_picture
 
 
@@ -47,14 +51,153 @@ def read_ytf(root: Path) -> list[LabelledFace]:
     return faces
 
 
-READERS: dict[str, Callable[..., list[LabelledFace]]] = {"300w": read_300w, "ytf68": read_ytf}
+def training_300vw() -> list[str]:
+    """The 50 videos of 300VW that its protocol leaves for training."""
+    text = (resources.files("tracker.training") / "training_300vw.txt").read_text()
+    return [word for line in text.split("\n") if not line.startswith("#") for word in line.split()]
+
+
+def read_300vw(root: Path, every: int = 10, videos: Sequence[str] | None = None) -> list[LabelledFace]:
+    """300VW: ``ID/annot/000001.pts ...`` with ``ID/imgs/000001.jpg ...`` or ``ID/vid.avi`` for each of ``videos``, by
+    default the 50 for training.
+
+    Of each video the first and every ``every``-th frame after it. Frames of a video are decoded in order and must be
+    as many as the labels. Names are ``ID_000001``, so that validation takes whole videos. Tried on two pictures of the
+    set in its own layout; the videos are known from its documentation only.
+    """
+    videos = training_300vw() if videos is None else videos
+    if lacking := [video for video in videos if not (root / video / "annot").is_dir()]:
+        raise DataError(
+            f"{root}: {len(lacking)} of {len(videos)} videos are missing or without a folder annot "
+            f"({', '.join(lacking[:3])}{' ...' * (len(lacking) > 3)}); request 300VW at "
+            "https://ibug.doc.ic.ac.uk/resources/300-VW/ and unpack it there"
+        )
+    return [face for video in tqdm(videos, desc="reading 300VW", leave=False) for face in _video(root / video, every)]
+
+
+def _video(folder: Path, every: int) -> list[LabelledFace]:
+    labels = sorted((folder / "annot").glob("*.pts"))
+    if not labels:
+        raise DataError(f"{folder / 'annot'}: no .pts files; unpack the set again")
+    if (folder / "imgs").is_dir():
+        pictures = [(path, folder / "imgs" / path.name) for path in labels[::every]]
+        return [_video_face(folder, path, read_picture(_beside(image))) for path, image in pictures]
+    if not (video := folder / "vid.avi").exists():
+        raise DataError(f"{folder}: neither vid.avi nor a folder imgs; unpack the set again")
+    if [path.stem for path in labels] != [f"{number:06d}" for number in range(1, len(labels) + 1)]:
+        raise DataError(f"{folder / 'annot'}: not one .pts file for each frame from 000001.pts; unpack the set again")
+    faces, count = [], 0
+    with VideoFile(video) as source:
+        for frame in source:
+            if count < len(labels) and count % every == 0:
+                faces.append(_video_face(folder, labels[count], frame.image))
+            count += 1
+    if count != len(labels):
+        raise DataError(
+            f"{video}: {count} frames can be decoded, and there are {len(labels)} .pts files, so that the labels would "
+            "not lie on their pictures; unpack it again, or put its frames into a folder imgs"
+        )
+    return faces
+
+
+def _video_face(folder: Path, label: Path, image: Image) -> LabelledFace:
+    return kept(f"{folder.name}_{label.stem}", image, read_pts(label), "300vw")
+
+
+def read_wflw(root: Path, part: str = "train") -> list[LabelledFace]:
+    """WFLW: ``WFLW_annotations/list_98pt_rect_attr_train_test/list_98pt_rect_attr_train.txt`` (or ``..._test.txt``)
+    with the folder ``WFLW_images``; the lists may also lie in ``root`` or in the folder of their name.
+
+    ``part`` is ``train`` (7,500 faces) or ``test`` (2,500). The layout is known from documentation and from others'
+    programs; the points were looked at in two pictures of the set.
+    """
+    how = "download WFLW's images and annotations at https://wywu.github.io/projects/LAB/WFLW.html and unpack them"
+    folder = Path("list_98pt_rect_attr_train_test")
+    places = (Path("WFLW_annotations") / folder, folder, Path())
+    table = _one_of([root / place / f"list_98pt_rect_attr_{part}.txt" for place in places], how)
+    images = _one_of([root / "WFLW_images"], how)
+    return _listed(read_wflw_list(table), images, "wflw", WFLW98)
+
+
+def read_lfw_net(root: Path) -> list[LabelledFace]:
+    """The LFW and net pictures with five points: ``trainImageList.txt`` beside ``lfw_5590`` and ``net_7876``.
+
+    Tried on the set's own files."""
+    how = "download it at http://mmlab.ie.cuhk.edu.hk/archive/CNN_FacePoint.htm and unpack it there"
+    faces = read_five_point_list(_one_of([root / "trainImageList.txt"], how))
+    return _listed(faces, root, "lfw_net_5pt", CELEBA5)
+
+
+def read_pseudo(root: Path) -> list[LabelledFace]:
+    """Faces that a model labelled: pictures (.jpg or .png) with ``.pts`` files beside them, in any depth.
+
+    The files count from 1, as all .pts files do, and every point is known. ``markup.txt`` in ``root`` holds the name of
+    the markup as its only word; without that file it is ibug68. Frames of one video, and faces of one photo, are kept
+    together in validation when they are named ``NAME_1``, ``NAME_2`` and so on. This layout is the project's own.
+    """
+    markup, named = MARKUPS["ibug68"], root / "markup.txt"
+    if named.exists():
+        word = named.read_text(encoding="utf-8", errors="replace").strip()
+        if word not in MARKUPS:
+            raise DataError(f"{named}: {word[:40]!r} is no markup; write one of {', '.join(MARKUPS)}")
+        markup = MARKUPS[word]
+    paths = sorted(root.rglob("*.pts"))
+    if not paths:
+        raise DataError(f"{root}: no .pts files; put pictures there, with a .pts file beside each")
+    faces = []
+    for path in tqdm(paths, desc="reading pseudo", unit=" faces", leave=False):
+        name = str(path.relative_to(root).with_suffix("")).replace("\\", "/")
+        faces.append(kept(name, read_picture(_beside(path)), read_pts(path), "pseudo", markup))
+    return faces
+
+
+READERS: dict[str, Callable[..., list[LabelledFace]]] = {
+    "300w": read_300w,
+    "ytf68": read_ytf,
+    "300vw": read_300vw,
+    "wflw": read_wflw,
+    "lfw_net_5pt": read_lfw_net,
+    "pseudo": read_pseudo,
+}
 """The readers by the name of the set, which is that of its folder too."""
+
+THINNED = frozenset({"300vw"})
+"""Sets that are too many pictures to keep: their readers take ``every``."""
+
+VALIDATION = {"wflw": "test"}
+"""The part of a set that is validated on, where the set has a list of its own: its readers take ``part``."""
 
 TERMS = {
     "300w": "300-W training faces (afw, helen, lfpw): research use only",
     "ytf68": "YouTube Faces keypoints: research use only",
+    "300vw": "300VW training videos: research use only",
+    "wflw": "WFLW training faces: research use only",
+    "lfw_net_5pt": "LFW and net faces with five points: research use only",
+    "pseudo": "pseudo-labels on pictures of the user's own",
 }
 """What a model says of the sets it was trained on."""
+
+
+def _listed(faces: Sequence[Annotation], images: Path, dataset: str, markup: Markup) -> list[LabelledFace]:
+    """The faces of a list, with pictures in the folder ``images``. A face is named after its picture, and by its place
+    in the list where a picture has several."""
+    found: list[LabelledFace] = []
+    names: set[str] = set()
+    for number, face in enumerate(tqdm(faces, desc=f"reading {dataset}", unit=" faces", leave=False)):
+        name = face.picture.rpartition(".")[0]
+        name = f"{name}_{number}" if name in names else name
+        names.add(name)
+        image = read_picture(images / face.picture)
+        found.append(kept(name, image, face.points, dataset, markup, face.known, face.occluded, face.box))
+    return found
+
+
+def _one_of(paths: Sequence[Path], how: str) -> Path:
+    """The first of ``paths`` that exists."""
+    for path in paths:
+        if path.exists():
+            return path
+    raise DataError(f"{paths[0]}: missing; {how}")
 
 
 def _beside(path: Path) -> Path:
