@@ -7,9 +7,19 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker.annotations import AnnotationError, read_five_point_list, read_wflw_list
+from tracker import load_model
+from tracker.annotations import (
+    AFLW_TRAINING,
+    AnnotationError,
+    read_aflw_mat,
+    read_celeba_list,
+    read_celeba_parts,
+    read_cofw_mat,
+    read_five_point_list,
+    read_wflw_list,
+)
 from tracker.core import Image
-from tracker.markup import CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
+from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 from tracker.training.__main__ import main
 from tracker.training.datasets import DataError, LabelledFace, group, held_out
 from tracker.training.readers import (
@@ -18,6 +28,9 @@ from tracker.training.readers import (
     THINNED,
     VALIDATION,
     read_300vw,
+    read_aflw,
+    read_celeba,
+    read_cofw,
     read_lfw_net,
     read_pseudo,
     read_wflw,
@@ -96,7 +109,7 @@ def test_the_five_point_lists(tmp_path: Path) -> None:
 def test_a_damaged_list_gives_one_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "list.txt"
     path.write_text(text, encoding="latin-1")
-    for read in (read_five_point_list, read_wflw_list):
+    for read in (read_five_point_list, read_wflw_list, read_celeba_parts):
         with pytest.raises(AnnotationError, match=r"list\.txt") as caught:
             read(path)
         assert "\n" not in str(caught.value)
@@ -139,6 +152,171 @@ def test_a_set_with_a_list_of_its_own_is_validated_on_it(wflw: Path, tmp_path: P
     assert main([*command, "--out", str(tmp_path / "run")]) == 0
     final = json.loads((tmp_path / "run" / "final.json").read_text())
     assert "nme_ocular" in final["validation"], "two faces are too few to hold one of them out"
+
+
+def write_aflw(path: Path, names: list[str], data: np.ndarray, mask: np.ndarray, order: list[int]) -> None:
+    """AFLWinfo_release.mat: N names in cells, N x 38, N x 19, N boxes (left, right, top, bottom), and 1 x N from 1."""
+    from scipy.io import savemat
+
+    cells = np.array([[np.array([name])] for name in names], object)
+    cells = cells.reshape(len(names), 1)
+    boxes = np.tile([80.0, 160.0, 50.0, 130.0], (len(names), 1))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = {"nameList": cells, "data": data, "mask_new": mask, "bbox": boxes, "ra": np.array([order]) + 1}
+    savemat(path, held)
+
+
+def test_aflw(tmp_path: Path) -> None:
+    """Three faces in two photos; the second lacks a point, the third hides two."""
+    faces = [points_of(AFLW19, seed) for seed in range(3)]
+    names = ["0/image00002.jpg", "2/image00013.jpg", "2/image00013.jpg"]
+    for name, points in zip(names, faces, strict=True):
+        write(tmp_path / "data" / "flickr" / name, photo(points[0]))
+    faces[1][18] = 0
+    mask = np.ones((3, 19), np.uint8)
+    mask[2, [3, 4]] = 0
+    data = np.stack([points.T.ravel() for points in faces])
+    write_aflw(tmp_path / "AFLWinfo_release.mat", names, data, mask, [2, 0, 1])
+    third, first, second = read_aflw(tmp_path)
+    assert [face.name for face in (third, first, second)] == ["2/image00013", "0/image00002", "2/image00013_2"]
+    assert_on_its_picture(first, faces[0])
+    assert first.known is None
+    assert list(np.flatnonzero(~second.known)) == [18]
+    assert second.known_points.shape == (18, 2)
+    assert np.ptp(second.points, axis=0).max() < 70, "the missing point does not stand at (0, 0)"
+    assert list(np.flatnonzero(third.occluded)) == [3, 4]
+    assert third.known is None, "hidden points are labelled"
+    assert third.box.width == third.box.height == pytest.approx(80), "the normaliser"
+    assert read_aflw(tmp_path, "test") == []
+    with pytest.raises(DataError, match="'valid' is no part of this set; there are train, test"):
+        read_aflw(tmp_path, "valid")
+
+
+def test_aflw_is_parted_by_its_own_order(tmp_path: Path) -> None:
+    number = AFLW_TRAINING + 2
+    order = list(np.random.default_rng(0).permutation(number))
+    names = [f"0/{i}.jpg" for i in range(number)]
+    write_aflw(tmp_path / "a.mat", names, np.ones((number, 38)), np.ones((number, 19), np.uint8), order)
+    training, test = read_aflw_mat(tmp_path / "a.mat")
+    assert [face.picture for face in test] == [f"0/{i}.jpg" for i in order[-2:]]
+    assert [face.picture for face in training[:3]] == [f"0/{i}.jpg" for i in order[:3]]
+    write_aflw(tmp_path / "a.mat", names[:3], np.ones((3, 38)), np.ones((3, 19)), [0, 0, 1])
+    with pytest.raises(AnnotationError, match="each face once"):
+        read_aflw_mat(tmp_path / "a.mat")
+
+
+def write_cofw(path: Path, end: str, images: list[np.ndarray], labels: np.ndarray, boxes: np.ndarray) -> None:
+    """A file as MATLAB 7.3 writes it: every array transposed, and the pictures behind references."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        references = np.empty((1, len(images)), h5py.ref_dtype)
+        for number, image in enumerate(images):
+            references[0, number] = file.create_dataset(f"#refs#/{number}", data=image.T).ref
+        file.create_dataset(f"Is{end}", data=references, dtype=h5py.ref_dtype)
+        file.create_dataset(f"phis{end}", data=labels.T)
+        file.create_dataset(f"bboxes{end}", data=boxes.T)
+
+
+def test_cofw(tmp_path: Path) -> None:
+    """One picture in colour and a grey one; the files count from 1."""
+    one, other = points_of(COFW29, 1), points_of(COFW29, 2)
+    hidden = np.zeros((2, 29))
+    hidden[0, [4, 16]] = 1
+    labels = np.concatenate([np.stack([one, other]).transpose(0, 2, 1).reshape(2, 58) + 1, hidden], 1)
+    boxes = np.array([[81.0, 51, 80, 90], [81, 51, 80, 90]])
+    images = [photo(one[0]), photo(other[0])[:, :, 0]]
+    write_cofw(tmp_path / "COFW_train_color.mat", "Tr", images, labels, boxes)
+    write_cofw(tmp_path / "COFW_test_color.mat", "T", images[:1], labels[:1], boxes[:1])
+    colour, grey = read_cofw(tmp_path)
+    assert_on_its_picture(colour, one)
+    assert list(np.flatnonzero(colour.occluded)) == [4, 16]
+    assert colour.known is None
+    shift = colour.points[0] - one[0]
+    assert (colour.box.x0, colour.box.y0) == pytest.approx((80 + shift[0], 50 + shift[1]), abs=1e-3)
+    assert (colour.box.width, colour.box.height) == pytest.approx((80, 90), abs=1e-3)
+    x, y = (round(float(value)) for value in grey.points[0])
+    assert list(grey.image[y, x]) == [255, 255, 255]
+    assert [face.name for face in read_cofw(tmp_path, "test")] == ["test/000001"]
+
+
+@pytest.mark.parametrize("content", [b"", b"MATLAB 5.0 MAT-file" + bytes(200), b"\x89HDF\r\n\x1a\n" + bytes(100)])
+def test_a_damaged_mat_file_gives_one_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "damaged.mat"
+    path.write_bytes(content)
+    for read in (read_aflw_mat, lambda path: list(read_cofw_mat(path))):
+        with pytest.raises(AnnotationError, match=r"damaged\.mat") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def celeba(tmp_path: Path) -> Path:
+    """Six pictures in the wild: four for training, one each for validation and test; the fourth has an empty box."""
+    root = tmp_path / "data" / "celeba"
+    rows, boxes, parts = [], [], []
+    for number in range(1, 7):
+        points = points_of(CELEBA5, number)
+        write(root / "Img" / "img_celeba" / f"{number:06d}.jpg", photo(points[0]))
+        rows.append(f"{number:06d}.jpg {' '.join(f'{value:.2f}' for value in points.ravel())}")
+        boxes.append(f"{number:06d}.jpg    80  40 {0 if number == 4 else 70} 90")
+        parts.append(f"{number:06d}.jpg {max(number - 4, 0)}")
+    header = "lefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x rightmouth_y"
+    for name, lines in (
+        ("Anno/list_landmarks_celeba.txt", ["6", header, *rows]),
+        ("Anno/list_bbox_celeba.txt", ["6", "image_id x_1 y_1 width height", *boxes]),
+        ("Eval/list_eval_partition.txt", parts),
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def test_celeba(celeba: Path) -> None:
+    faces = read_celeba(celeba, every=1)
+    assert [face.name for face in faces] == ["000001", "000002", "000003", "000004"]
+    for number, face in enumerate(faces, 1):
+        assert_on_its_picture(face, points_of(CELEBA5, number))
+    assert (faces[0].box.width, faces[0].box.height) == pytest.approx((70, 90), abs=1e-3)
+    assert faces[3].box is None
+    assert [face.name for face in read_celeba(celeba, every=3)] == ["000001", "000004"]
+    assert [read_celeba(celeba, part)[0].name for part in ("validation", "test")] == ["000005", "000006"]
+    parts = celeba / "Eval" / "list_eval_partition.txt"
+    parts.write_text("000001.jpg 0\n")
+    with pytest.raises(DataError, match=r"000002\.jpg is in no part"):
+        read_celeba(celeba)
+    parts.write_text("000001.jpg 3\n")
+    with pytest.raises(AnnotationError, match="other parts"):
+        read_celeba(celeba)
+
+
+def test_the_aligned_pictures_of_celeba_have_no_boxes(celeba: Path) -> None:
+    (celeba / "Img" / "img_celeba").rename(celeba / "Img" / "img_align_celeba")
+    with pytest.raises(DataError, match=r"list_landmarks_align_celeba\.txt: missing"):
+        read_celeba(celeba)
+    (celeba / "Anno" / "list_landmarks_celeba.txt").rename(celeba / "Anno" / "list_landmarks_align_celeba.txt")
+    assert [face.box for face in read_celeba(celeba, every=1)] == [None] * 4
+    broken = celeba / "Anno" / "list_landmarks_align_celeba.txt"
+    broken.write_text(broken.read_text().replace(" ", " x ", 20))
+    with pytest.raises(AnnotationError, match=r"celeba\.txt, line \d+: not a name and 10 numbers"):
+        read_celeba_list(broken)
+
+
+def test_five_points_are_trained_on_celeba_after_the_lists(celeba: Path, tmp_path: Path) -> None:
+    """Two sets of one markup, one of them thinned and with a list for validation."""
+    points = points_of(CELEBA5, 1)
+    write(celeba.parent / "lfw_net_5pt" / "lfw_5590" / "Ada_0001.jpg", photo(points[0]))
+    row = " ".join(f"{value:.2f}" for value in points.ravel())
+    (celeba.parent / "lfw_net_5pt" / "trainImageList.txt").write_text(f"lfw_5590/Ada_0001.jpg 85 155 50 125 {row}\n")
+    command = ["train", "--data", str(celeba.parent), "--sets", "celeba,lfw_net_5pt", "--steps", "2", "--batch", "2"]
+    assert main([*command, "--every", "2", "--context", "2.8", "--out", str(tmp_path / "run")]) == 0
+    final = json.loads((tmp_path / "run" / "final.json").read_text())
+    assert final["validation"]["nme_box"] > 0
+    assert main(["export", str(tmp_path / "run"), "--name", "five", "--out", str(tmp_path)]) == 0
+    spec = load_model(tmp_path / "five.onnx").spec
+    assert (spec.markup, spec.offset) == ("celeba5", (0.0, 0.0))
+    assert [line.split()[0] for line in spec.data] == ["CelebA", "LFW"]
 
 
 @pytest.fixture

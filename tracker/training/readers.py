@@ -6,17 +6,30 @@ The docstrings say whether a layout was tried on the set's own files or is known
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
-from tracker.annotations import Annotation, read_five_point_list, read_keypoints_csv, read_pts, read_wflw_list
+from tracker.annotations import (
+    Annotation,
+    read_aflw_mat,
+    read_celeba_list,
+    read_celeba_parts,
+    read_cofw_mat,
+    read_five_point_list,
+    read_keypoints_csv,
+    read_pts,
+    read_wflw_list,
+)
 from tracker.core import Image
-from tracker.markup import CELEBA5, MARKUPS, WFLW98, Markup
+from tracker.markup import AFLW19, CELEBA5, COFW29, MARKUPS, WFLW98, Markup
 from tracker.sources import VideoFile
 from tracker.training.datasets import DataError, LabelledFace, kept, read_picture
+
+T = TypeVar("T")
 
 
 def read_300w(root: Path) -> list[LabelledFace]:
@@ -111,12 +124,72 @@ def read_wflw(root: Path, part: str = "train") -> list[LabelledFace]:
     ``part`` is ``train`` (7,500 faces) or ``test`` (2,500). The layout is known from documentation and from others'
     programs; the points were looked at in two pictures of the set.
     """
+    _part_of({"train": 0, "test": 0}, part)
     how = "download WFLW's images and annotations at https://wywu.github.io/projects/LAB/WFLW.html and unpack them"
     folder = Path("list_98pt_rect_attr_train_test")
     places = (Path("WFLW_annotations") / folder, folder, Path())
     table = _one_of([root / place / f"list_98pt_rect_attr_{part}.txt" for place in places], how)
     images = _one_of([root / "WFLW_images"], how)
     return _listed(read_wflw_list(table), images, "wflw", WFLW98)
+
+
+def read_aflw(root: Path, part: str = "train") -> list[LabelledFace]:
+    """AFLW-Full, 19 points: ``AFLWinfo_release.mat`` of Zhu et al. (2016) beside AFLW's pictures, which lie in
+    ``data/flickr``, ``flickr`` or ``images`` in folders 0, 2 and 3.
+
+    ``part`` is ``train`` (the first 20,000 of the set's order) or ``test`` (the last 4,386). The box is the set's
+    square, whose width is its normaliser. Known from others' programs only; the points were looked at in two pictures
+    of the set. Whether it counts from 0 or from 1 is nowhere said; 0 is taken, as all programs do.
+    """
+    how = "get the labels at http://mmlab.ie.cuhk.edu.hk/projects/compositional.html"
+    table = _one_of([root / "AFLWinfo_release.mat"], how)
+    how = "request AFLW at https://www.tugraz.at/institute/icg/research/team-bischof/lrs/downloads/aflw and unpack it"
+    images = _one_of([root / "data" / "flickr", root / "flickr", root / "images"], how)
+    training, test = read_aflw_mat(table)
+    faces = _part_of({"train": training, "test": test}, part)
+    return _listed([face for face in faces if face.known is None or face.known.any()], images, "aflw", AFLW19)
+
+
+def read_cofw(root: Path, part: str = "train") -> list[LabelledFace]:
+    """COFW, 29 points: ``COFW_train_color.mat`` or ``COFW_test_color.mat``, which hold the pictures too.
+
+    ``part`` is ``train`` (1,345 faces) or ``test`` (507). Known from others' programs only; the points were looked at
+    in two pictures of the set.
+    """
+    how = "download COFW (color images) at https://data.caltech.edu/records/20099 and unpack it there"
+    files = {name: root / f"COFW_{name}_color.mat" for name in ("train", "test")}
+    path = _one_of([_part_of(files, part)], how)
+    return [
+        kept(f"{part}/{face.picture}", image, face.points, "cofw", COFW29, face.known, face.occluded, face.box)
+        for image, face in tqdm(read_cofw_mat(path), desc="reading cofw", unit=" faces", leave=False)
+    ]
+
+
+def read_celeba(root: Path, part: str = "train", every: int = 10) -> list[LabelledFace]:
+    """CelebA, 5 points: the pictures in the wild (``img_celeba``, ``list_landmarks_celeba.txt``,
+    ``list_bbox_celeba.txt``) where they are, else the aligned ones (``img_align_celeba``,
+    ``list_landmarks_align_celeba.txt``, no boxes), and ``list_eval_partition.txt``; in ``root`` or in its folders
+    ``Img``, ``Anno`` and ``Eval``.
+
+    ``part`` is ``train``, ``validation`` or ``test``; of it the first face and every ``every``-th after it, as all
+    202,599 would not fit into memory. Known from documentation and others' programs only.
+    """
+    how = "download CelebA at http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and unpack it there"
+    folders = [root / "Img" / "img_celeba", root / "img_celeba"]
+    aligned = [root / "Img" / "img_align_celeba", root / "img_align_celeba"]
+    images = _one_of([*folders, *aligned], how)
+    wild = images in folders
+    table = f"list_landmarks_{'' if wild else 'align_'}celeba.txt"
+    lists = [_one_of([root / "Anno" / name, root / name], how) for name in (table, *["list_bbox_celeba.txt"] * wild)]
+    parts = read_celeba_parts(_one_of([root / name / "list_eval_partition.txt" for name in ("Eval", "Anno", "")], how))
+    faces: dict[str, list[Annotation]] = {"train": [], "validation": [], "test": []}
+    for face in read_celeba_list(*lists):
+        if face.picture not in parts:
+            raise DataError(
+                f"{root}: {face.picture} is in no part of list_eval_partition.txt; download the lists again"
+            )
+        faces[parts[face.picture]].append(face)
+    return _listed(_part_of(faces, part)[::every], images, "celeba", CELEBA5)
 
 
 def read_lfw_net(root: Path) -> list[LabelledFace]:
@@ -155,22 +228,28 @@ READERS: dict[str, Callable[..., list[LabelledFace]]] = {
     "300w": read_300w,
     "ytf68": read_ytf,
     "300vw": read_300vw,
+    "aflw": read_aflw,
+    "cofw": read_cofw,
+    "celeba": read_celeba,
     "wflw": read_wflw,
     "lfw_net_5pt": read_lfw_net,
     "pseudo": read_pseudo,
 }
 """The readers by the name of the set, which is that of its folder too."""
 
-THINNED = frozenset({"300vw"})
+THINNED = frozenset({"300vw", "celeba"})
 """Sets that are too many pictures to keep: their readers take ``every``."""
 
-VALIDATION = {"wflw": "test"}
+VALIDATION = {"aflw": "test", "cofw": "test", "celeba": "validation", "wflw": "test"}
 """The part of a set that is validated on, where the set has a list of its own: its readers take ``part``."""
 
 TERMS = {
     "300w": "300-W training faces (afw, helen, lfpw): research use only",
     "ytf68": "YouTube Faces keypoints: research use only",
     "300vw": "300VW training videos: research use only",
+    "aflw": "AFLW training faces: research use only, non-commercial",
+    "cofw": "COFW training faces: see the terms at data.caltech.edu",
+    "celeba": "CelebA training faces: research use only, non-commercial",
     "wflw": "WFLW training faces: research use only",
     "lfw_net_5pt": "LFW and net faces with five points: research use only",
     "pseudo": "pseudo-labels on pictures of the user's own",
@@ -190,6 +269,12 @@ def _listed(faces: Sequence[Annotation], images: Path, dataset: str, markup: Mar
         image = read_picture(images / face.picture)
         found.append(kept(name, image, face.points, dataset, markup, face.known, face.occluded, face.box))
     return found
+
+
+def _part_of(parts: Mapping[str, T], part: str) -> T:
+    if part not in parts:
+        raise DataError(f"{part!r} is no part of this set; there are {', '.join(parts)}")
+    return parts[part]
 
 
 def _one_of(paths: Sequence[Path], how: str) -> Path:
