@@ -256,9 +256,10 @@ def test_the_error_counts_known_points_and_divides_by_known_sizes() -> None:
 
 def test_sets_of_several_markups_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="several markups"):
-        train(Run(steps=1), [aflw_faces(1), [drawn_labels(0)]], [], tmp_path)
+        train(Run(steps=1), [aflw_faces(1), [drawn_labels(0)]], [], tmp_path / "run")
     with pytest.raises(TrainingError, match="without training faces"):
-        train(Run(steps=1), [aflw_faces(1), []], [], tmp_path)
+        train(Run(steps=1), [aflw_faces(1), []], [], tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "a run that cannot start leaves nothing behind"
 
 
 def test_an_older_checkpoint_is_resumed_and_exported(data: Path, tmp_path: Path) -> None:

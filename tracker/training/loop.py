@@ -130,9 +130,9 @@ def train(
     where the set's labels have one. TrainingError when a set is empty, when the sets have several markups, and when
     ``folder`` holds another run.
     """
+    markup, dataset = _markup(sets), sets[0][0].dataset
     folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    markup = _markup(sets)
     torch.manual_seed(run.seed)
     network = build(run.network, markup.size, run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -158,8 +158,6 @@ def train(
         average.load_state_dict(saved["average"])
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
-
-    dataset = sets[0][0].dataset
 
     def save(step: int, offset: tuple[float, float] = label_offset(dataset)) -> None:
         state = {
