@@ -41,7 +41,7 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
     top = {name.split(".")[0] for name in imports(path, top_only=True)}
     anywhere = {name.split(".")[0] for name in imports(path, top_only=False)}
     rooms = {path.parent.name, path.parent.parent.name}
-    assert not top & {"mediapipe", "dask", "pyarrow", "skimage", "matplotlib"}
+    assert not top & {"mediapipe", "dask", "pyarrow", "skimage", "matplotlib", "scipy", "h5py"}
     if not rooms & {"networks", "training"}:
         assert not top & {"torch", "onnx", "safetensors"}
     if "app" not in rooms:

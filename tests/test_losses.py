@@ -34,6 +34,40 @@ def test_gradients(name: str) -> None:
     assert LOSSES[name](TRUTH, TRUTH).item() == pytest.approx(0, abs=1e-6)
 
 
+KNOWN = torch.tensor([[True, False], [True, True], [False, False]])
+BLIND = torch.tensor([[[0.0, 0.0], [10.0, 0.0]], [[5.0, 5.0], [6.0, 6.0]], [[1.0, 1.0], [2.0, 2.0]]]).double()
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_only_known_points_count(name: str) -> None:
+    loss = LOSSES[name]
+    offsets = torch.tensor([[[3.0, 4.0], [7.0, 1.0]], [[0.5, 0.1], [0.2, -1.5]], [[9.0, 9.0], [9.0, 9.0]]]).double()
+    found = (BLIND + offsets).requires_grad_()
+    value = loss(found, BLIND, known=KNOWN)
+    first, second = (loss(found[i : i + 1, :n], BLIND[i : i + 1, :n]) for i, n in ((0, 1), (1, 2)))
+    assert value.item() == pytest.approx((first + second).item() / 2), "each face's mean, then the mean of the two"
+    elsewhere = BLIND + 1000 * (~KNOWN)[..., None]
+    assert loss(found, elsewhere, known=KNOWN).item() == value.item(), "what stands where nothing is known is not read"
+    value.backward()
+    assert found.grad[~KNOWN].abs().max() == 0
+    assert found.grad[KNOWN].abs().min() > 0
+    assert torch.autograd.gradcheck(lambda points: loss(points, BLIND, known=KNOWN), found.detach().requires_grad_())
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES))
+def test_a_mask_that_hides_nothing_changes_nothing(name: str) -> None:
+    everything = torch.ones(2, 2, dtype=torch.bool)
+    assert LOSSES[name](FOUND, TRUTH, known=everything).item() == pytest.approx(LOSSES[name](FOUND, TRUTH).item())
+    found = FOUND.clone().requires_grad_()
+    nothing = LOSSES[name](found, TRUTH, known=~everything)
+    nothing.backward()
+    assert nothing.item() == 0
+    assert found.grad.abs().max() == 0, "a batch in which nothing is known moves nothing"
+    exact = TRUTH.clone().requires_grad_()
+    LOSSES[name](exact, TRUTH, known=torch.tensor([[True, False], [False, False]])).backward()
+    assert torch.isfinite(exact.grad).all()
+
+
 def test_log_cosh_does_not_overflow() -> None:
     assert log_cosh(torch.tensor(1e4)).item() == pytest.approx(1e4 - math.log(2))
     assert torch.isfinite(enhance(torch.tensor([0.0, 1e4, -1e4]), 4)).all()

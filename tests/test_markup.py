@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tracker.markup import IBUG68, MARKUPS, Markup
+from tracker.markup import AFLW19, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 
 
 @pytest.mark.parametrize("markup", MARKUPS.values(), ids=lambda markup: markup.name)
@@ -15,6 +15,37 @@ def test_a_markup_is_consistent(markup: Markup) -> None:
     assert {frozenset(markup.mirror[i] for i in edge) for edge in edges} == edges, "lines are symmetric"
     left, right = markup.eyes
     assert {markup.mirror[i] for i in left} == set(right)
+    if markup.corners is not None:
+        first, second = markup.corners
+        assert markup.mirror[first] == second
+        assert first in markup.parts["left eye"]
+        assert second in markup.parts["right eye"]
+    for name, part in markup.parts.items():
+        if name.startswith("left "):
+            assert {markup.mirror[i] for i in part} == set(markup.parts[name.replace("left", "right")])
+
+
+# A face drawn by hand for each markup, (x, y) of some of its points: which point lies where is what a markup says, and
+# these were read off pictures of the sets with the numbers drawn beside the points.
+PLACES = {
+    AFLW19: {0: (10, 20), 5: (90, 20), 6: (20, 40), 7: (30, 40), 8: (40, 40), 9: (60, 40), 11: (80, 40), 13: (50, 60)},
+    COFW29: {0: (10, 20), 2: (40, 22), 3: (60, 22), 1: (90, 20), 8: (20, 40), 10: (40, 42), 11: (60, 42), 9: (80, 40)}
+    | {4: (25, 15), 6: (75, 15), 5: (25, 22), 7: (75, 22), 22: (35, 80), 23: (65, 80), 28: (50, 99)},
+    WFLW98: {0: (0, 40), 16: (50, 99), 32: (100, 40), 33: (10, 20), 46: (90, 20), 38: (40, 24), 50: (60, 24)}
+    | {41: (25, 24), 47: (75, 24), 60: (20, 40), 64: (40, 42), 68: (60, 42), 72: (80, 40), 67: (25, 44), 73: (75, 44)}
+    | {95: (45, 82), 93: (55, 82), 96: (30, 40), 97: (70, 40)},
+}
+
+
+@pytest.mark.parametrize("markup", PLACES, ids=lambda markup: markup.name)
+def test_the_mirror_of_a_symmetric_face_is_itself(markup: Markup) -> None:
+    places = PLACES[markup]
+    for point, (x, y) in places.items():
+        other = markup.mirror[point]
+        if other in places:
+            assert places[other] == (100 - x, y), f"{point} and {other}"
+    if markup.corners is not None and set(markup.corners) <= set(places):
+        assert [places[i] for i in markup.corners] == [(20, 40), (80, 40)], "the outer corners"
 
 
 def test_subsets_have_their_names_size() -> None:

@@ -26,6 +26,13 @@ def test_nme_is_the_mean_distance_over_the_normaliser() -> None:
     np.testing.assert_allclose(nme(predicted, truth, inter_ocular(truth, IBUG68)), [5 / 60, 1 / 60])
 
 
+def test_the_nme_counts_known_points_only() -> None:
+    predicted = face() + np.array([3.0, 4.0])
+    predicted[36:] += 1000
+    known = np.arange(68) < 36
+    assert nme(predicted, face(), np.array(50.0), known) == pytest.approx(0.1)
+
+
 def test_the_offset_of_a_set_counts_in_eye_corner_distances() -> None:
     moved = in_set_terms(face(), IBUG68, (0.01, -0.02))
     np.testing.assert_allclose(moved - face(), [[0.6, -1.2]] * 68)

@@ -12,11 +12,13 @@ import pytest
 import torch
 
 from tracker import load_model
-from tracker.markup import IBUG68
+from tracker.core import Box
+from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
-from tracker.training.datasets import DataError, LabelledFace, read_300w, validation_names
-from tracker.training.loop import Run, measure
+from tracker.training.datasets import LARGEST, DataError, LabelledFace, kept, validation_names
+from tracker.training.loop import Batches, Run, TrainingError, measure, train
+from tracker.training.readers import read_300w
 
 
 def shape() -> np.ndarray:
@@ -95,7 +97,7 @@ def test_augmented_points_stay_on_the_face() -> None:
         cv2.circle(image, (round(x), round(y)), 4, (255, 0, 0), -1)
     seen = []
     for seed in range(60):
-        picture, moved = augmented(image, points, IBUG68, 1.25, 64, np.random.default_rng(seed))
+        picture, moved, _ = augmented(image, points, IBUG68, 1.25, 64, np.random.default_rng(seed))
         reds = [picture[:, :, 0].astype(int)[tuple(np.int32(moved[eye].mean(0).round()))[::-1]] for eye in EYES]
         seen.append(max(reds) - min(reds) > 60 and reds[0] < reds[1])
         mirrored = moved[16, 0] < moved[0, 0]
@@ -104,6 +106,66 @@ def test_augmented_points_stay_on_the_face() -> None:
 
 
 EYES = (slice(36, 42), slice(42, 48))
+
+
+@pytest.mark.parametrize("markup", MARKUPS.values(), ids=lambda markup: markup.name)
+def test_mirrored_points_change_places_with_their_masks(markup: Markup) -> None:
+    """In a mirrored crop each point stands where its mirror point was, and what was known of that one is known of it;
+    an unknown point moves no crop, wherever it is said to be."""
+    rng = np.random.default_rng(0)
+    image = np.zeros((160, 160, 3), np.uint8)
+    points = rng.uniform(40, 120, (markup.size, 2))
+    known = np.arange(markup.size) != 0
+    points[0] = 1e4
+    mirrored = []
+    for seed in range(20):
+        _, moved, mask = augmented(image, points, markup, 1.25, 64, np.random.default_rng(seed), known)
+        straight = jittered(points[1:], 1.25, 64, np.random.default_rng(seed)).to_input(points)
+        turned = np.array([[63 - straight[i, 0], straight[i, 1]] for i in markup.mirror])
+        mirrored.append(not np.allclose(moved, straight, rtol=1e-5))
+        np.testing.assert_allclose(moved, turned if mirrored[-1] else straight, rtol=1e-5, atol=1e-3)
+        assert list(np.flatnonzero(~mask)) == [markup.mirror[0] if mirrored[-1] else 0]
+    assert 3 < sum(mirrored) < 17
+
+
+def test_a_mask_draws_no_other_numbers() -> None:
+    """A set in which all points are known gives the same crops as ever, also beside one in which some are not."""
+    image, points = drawn_face(0)
+    points = points.astype(np.float32)
+    full = LabelledFace("a", image, points, "300w")
+    masked = LabelledFace("a", image, points, "300w", known=np.ones(68, np.bool_))
+    run = Run(steps=10, batch=6)
+    for one, other in (
+        (Batches([[full]], run, 64, IBUG68)[s], Batches([[masked]], run, 64, IBUG68)[s]) for s in (0, 9)
+    ):
+        assert all(torch.equal(one[i], other[i]) for i in (0, 1))
+        assert one[2] is None
+        assert other[2].all()
+
+
+def test_what_is_kept_of_a_photo_fits_its_labels() -> None:
+    """Points and box are cut and shrunk with the picture; unknown points are put among the known ones and widen
+    nothing."""
+    image = np.zeros((900, 1200, 3), np.uint8)
+    points = np.stack([np.linspace(500, 900, 19), np.linspace(300, 700, 19)], 1).astype(np.float32)
+    for x, y in points:
+        cv2.circle(image, (round(x), round(y)), 6, (255, 0, 0), -1)
+    points[4] = 0
+    known = np.arange(19) != 4
+    face = kept("x", image, points, "aflw", AFLW19, known, box=Box(480.5, 280.5, 920.5, 720.5))
+    assert max(np.ptp(face.known_points, axis=0)) == pytest.approx(LARGEST, rel=0.01)
+    assert all(face.image[round(y), round(x), 0] > 100 for x, y in face.known_points)
+    np.testing.assert_allclose(face.points[4], face.known_points.mean(0), atol=1e-3)
+    assert face.box.width / np.ptp(face.known_points[:, 0]) == pytest.approx(440 / 400, rel=1e-3)
+    assert face.box.x0 == pytest.approx(face.points[0, 0] - 19.5 * LARGEST / 400, abs=0.3)
+    assert face.image.nbytes < 500_000
+    assert kept("x", image, points, "aflw", AFLW19, np.ones(19, np.bool_)).known is None
+    with pytest.raises(DataError, match="19 points, where ibug68 has 68"):
+        kept("x", image, points, "300w")
+    with pytest.raises(DataError, match="no point"):
+        kept("x", image, points, "aflw", AFLW19, np.zeros(19, np.bool_))
+    with pytest.raises(DataError, match="beside the picture"):
+        kept("x", image, points + 9000, "aflw", AFLW19)
 
 
 def test_crops_stay_around_the_face() -> None:
@@ -141,6 +203,76 @@ def test_a_folder_with_another_run_is_not_overwritten(
     capsys.readouterr()
     assert main([*command, "--loss", "l2"]) == 2
     assert "another loss" in capsys.readouterr().err
+
+
+def aflw_faces(number: int) -> list[LabelledFace]:
+    """Drawn faces with 19 points, of which three are unknown, one of them an eye corner in every second face."""
+    own = [17, 19, 21, 22, 24, 26, 36, 37, 39, 42, 43, 45, 31, 30, 35, 48, 51, 54, 8]
+    faces = []
+    for seed in range(number):
+        image, points = drawn_face(seed)
+        known = ~np.isin(np.arange(19), [0, 18, 6 if seed % 2 else 1])
+        faces.append(
+            kept(f"{seed}", image, points[own].astype(np.float32), "aflw", AFLW19, known, box=Box(9, 9, 99, 99))
+        )
+    return faces
+
+
+def test_a_set_with_unknown_points_is_trained_measured_and_exported(tmp_path: Path) -> None:
+    faces = aflw_faces(4)
+    train(Run(steps=2, batch=4), [faces], faces, tmp_path / "run", validate_every=1)
+    assert weights(tmp_path / "run")["offset"] == (0.0, 0.0), "an offset of the labels is known of 300-W only"
+    assert main(["export", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path)]) == 0
+    model = load_model(tmp_path / "mine.onnx")
+    assert model.markup is AFLW19
+    with pytest.raises(TrainingError, match="another markup"):
+        train(Run(steps=2, batch=4), [[drawn_labels(0)]], [], tmp_path / "run")
+
+
+def drawn_labels(seed: int) -> LabelledFace:
+    image, points = drawn_face(seed)
+    return LabelledFace(f"{seed}", image, points.astype(np.float32), "300w")
+
+
+def test_the_error_counts_known_points_and_divides_by_known_sizes() -> None:
+    """A network that is one pixel off where points are known, and anywhere elsewhere."""
+    faces = aflw_faces(2)
+
+    class Near(torch.nn.Module):
+        input_size = 64
+
+        def forward(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
+            from tracker.metrics import oracle_crop
+
+            off = [face.points + np.where(face.known, 1, 50)[:, None] * [0, 1] for face in faces]
+            moved = [oracle_crop(f.known_points, 1.25, 64).to_input(o) for f, o in zip(faces, off, strict=True)]
+            return {"points": torch.from_numpy(np.stack(moved)).float()}
+
+    figures = measure(Near(), faces, Run())
+    assert figures["nme_box"] == pytest.approx(100 / 90, rel=1e-3)
+    eyes = np.linalg.norm(faces[0].points[6] - faces[0].points[11])  # the second face lacks a corner
+    assert figures["nme_ocular"] == pytest.approx(100 / eyes, rel=1e-3)
+
+
+def test_sets_of_several_markups_are_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="several markups"):
+        train(Run(steps=1), [aflw_faces(1), [drawn_labels(0)]], [], tmp_path / "run")
+    with pytest.raises(TrainingError, match="without training faces"):
+        train(Run(steps=1), [aflw_faces(1), []], [], tmp_path / "run")
+    assert not (tmp_path / "run").exists(), "a run that cannot start leaves nothing behind"
+
+
+def test_an_older_checkpoint_is_resumed_and_exported(data: Path, tmp_path: Path) -> None:
+    """One that states neither the markup nor the sets, nor an option that was not there yet."""
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "2", *COMMON]
+    assert main(command) == 0
+    state = weights(tmp_path / "run")
+    del state["markup"], state["sets"], state["run"]["warmup"]
+    torch.save(state, tmp_path / "run" / "checkpoint.pt")
+    assert main(["export", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path)]) == 0
+    assert load_model(tmp_path / "mine.onnx").markup is IBUG68
+    assert main([*command, "--steps", "3"]) == 0
+    assert weights(tmp_path / "run")["step"] == 3
 
 
 @pytest.mark.parametrize(("network", "attention"), [("trnet20", 0), ("aan", 4)])

@@ -16,7 +16,7 @@ from tracker._version import __version__
 from tracker.backends import Spec
 from tracker.core import Box, Crop, Face, Frame, Result, TrackerError
 from tracker.detector import Detection, load_detector
-from tracker.markup import CELEBA5, IBUG68, MARKUPS, Markup
+from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 from tracker.model import LandmarkModel, load_model
 from tracker.sinks import open_sink
 from tracker.smoothing import OneEuro
@@ -24,9 +24,12 @@ from tracker.sources import open_source
 from tracker.tracking import Tracker
 
 __all__ = [
+    "AFLW19",
     "CELEBA5",
+    "COFW29",
     "IBUG68",
     "MARKUPS",
+    "WFLW98",
     "Box",
     "Crop",
     "Detection",

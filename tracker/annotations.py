@@ -3,15 +3,38 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from tracker.core import Points, TrackerError
+from tracker.core import Box, Image, Points, TrackerError
+
+Flags = npt.NDArray[np.bool_]
+"""(P,) bool, one for each point."""
 
 
 class AnnotationError(TrackerError):
     """A landmark file that cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Annotation:
+    """What a list says of one face, in pixels of its picture counted from 0.
+
+    ``picture`` as the list names it; ``points`` (P, 2); ``box`` the list's own face box, or None; ``known`` False for
+    points that the list leaves out, or None for all known; ``occluded`` True for points that it labels and calls
+    hidden, or None where it does not say; ``attributes`` as the list gives them.
+    """
+
+    picture: str
+    points: Points
+    box: Box | None = None
+    known: Flags | None = None
+    occluded: Flags | None = None
+    attributes: tuple[bool, ...] = ()
 
 
 def read_pts(path: Path, one_based: bool = True) -> Points:
@@ -39,3 +62,146 @@ def read_keypoints_csv(path: Path) -> dict[str, Points]:
         return {row[0]: np.array(row[1:], np.float32).reshape(-1, 2) for row in rows}
     except (OSError, ValueError, IndexError, csv.Error) as error:
         raise AnnotationError(f"{path}: not a keypoint list ({error}); download the set again") from error
+
+
+def read_five_point_list(path: Path) -> list[Annotation]:
+    """The lists of LFW and net pictures (``trainImageList.txt``): picture, box as left, right, top, bottom, and x and y
+    of the eyes, the nose and the mouth's corners, the image's left first. Taken to count from 0."""
+    faces = []
+    for number, words in _rows(path):
+        left, right, top, bottom, *values = _numbers(path, number, words[1:], 14)
+        box = Box(left, top, right, bottom)
+        faces.append(Annotation(words[0].replace("\\", "/"), np.array(values, np.float32).reshape(5, 2), box))
+    return faces
+
+
+def read_wflw_list(path: Path) -> list[Annotation]:
+    """The lists of WFLW (``list_98pt_rect_attr_train.txt``): x and y of 98 points, the box's x0 y0 x1 y1, six
+    attributes (pose, expression, illumination, make-up, occlusion, blur) and the picture. Taken to count from 0."""
+    faces = []
+    for number, words in _rows(path):
+        values = _numbers(path, number, words[:-1], 206)
+        points, box = np.array(values[:196], np.float32).reshape(98, 2), Box(*values[196:200])
+        faces.append(Annotation(words[-1], points, box, attributes=tuple(value != 0 for value in values[200:])))
+    return faces
+
+
+def read_celeba_list(path: Path, boxes: Path | None = None) -> list[Annotation]:
+    """The landmark lists of CelebA (``list_landmarks_celeba.txt``, ``list_landmarks_align_celeba.txt``): the number of
+    faces, the names of the columns, and of each face the picture and x and y of five points, the image's left first.
+
+    ``boxes`` is ``list_bbox_celeba.txt``, which has x, y, width and height and is for the pictures in the wild only; a
+    box without a size is left out. Both are taken to count from 0.
+    """
+    found: dict[str, Box] = {}
+    for number, words in _rows(boxes)[2:] if boxes else []:
+        x, y, width, height = _numbers(boxes or path, number, words[1:], 4)
+        if width > 0 and height > 0:
+            found[words[0]] = Box(x, y, x + width, y + height)
+    faces = []
+    for number, words in _rows(path)[2:]:
+        points = np.array(_numbers(path, number, words[1:], 10), np.float32).reshape(5, 2)
+        faces.append(Annotation(words[0], points, found.get(words[0])))
+    return faces
+
+
+def read_celeba_parts(path: Path) -> dict[str, str]:
+    """The part of each picture of CelebA (``list_eval_partition.txt``): train, validation or test."""
+    parts = ("train", "validation", "test")
+    rows = {words[0]: _numbers(path, number, words[1:], 1)[0] for number, words in _rows(path)}
+    if not set(rows.values()) <= {0, 1, 2}:
+        raise AnnotationError(f"{path}: other parts than 0, 1 and 2; download the set again")
+    return {name: parts[int(value)] for name, value in rows.items()}
+
+
+AFLW_TRAINING = 20_000
+"""Faces of AFLW-Full for training: the first of its order; the other 4,386 are for testing."""
+
+
+def read_aflw_mat(path: Path) -> tuple[list[Annotation], list[Annotation]]:
+    """Training and test faces of AFLW-Full (``AFLWinfo_release.mat``, Zhu et al. 2016), in the order of its ``ra``.
+
+    ``data`` holds 19 x and 19 y, ``bbox`` left, right, top, bottom of a square, whose width is the set's normaliser,
+    ``mask_new`` 0 for hidden points. These have coordinates too, and the published errors count them: they are
+    ``occluded``; ``known`` is False for points at (0, 0) or without finite coordinates. Taken to count from 0.
+
+    Needs scipy; AnnotationError without it, and when the file is not as described.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise AnnotationError(f"{path}: needs scipy; run pip install 'landmark-tracker[data]'") from error
+    try:
+        held = loadmat(str(path), squeeze_me=True)
+        names = [str(name) for name in np.atleast_1d(held["nameList"])]
+        points = held["data"].astype(np.float32).reshape(len(names), 2, 19).transpose(0, 2, 1)
+        boxes = held["bbox"].astype(np.float64).reshape(len(names), 4)
+        visible = held["mask_new"].reshape(len(names), 19) != 0
+        order = np.atleast_1d(held["ra"]).astype(np.int64).ravel() - 1
+    except Exception as error:  # scipy raises whatever a damaged file leads it to
+        raise AnnotationError(f"{path}: not the AFLWinfo_release.mat of AFLW-Full; download it again") from error
+    if sorted(order) != list(range(len(names))):
+        raise AnnotationError(f"{path}: its order ra does not name each face once; download it again")
+    known = np.isfinite(points).all(-1) & (points != 0).any(-1)
+    faces = [
+        Annotation(names[i], points[i], Box(left, top, right, bottom), known[i], ~visible[i])
+        for i in order
+        for left, right, top, bottom in [(float(value) for value in boxes[i])]
+    ]
+    return faces[:AFLW_TRAINING], faces[AFLW_TRAINING:]
+
+
+def read_cofw_mat(path: Path) -> Iterator[tuple[Image, Annotation]]:
+    """Pictures (H, W, 3) in RGB and faces of COFW (``COFW_train_color.mat``, ``COFW_test_color.mat``), one by one; the
+    faces are named by their number from 1.
+
+    The files are HDF5, as MATLAB writes from version 7.3 on, with every array transposed: cells ``IsTr`` of pictures,
+    some of them grey, ``phisTr`` with 29 x, 29 y and 29 times 1 for hidden, ``bboxesTr`` with x, y, width and height;
+    ``IsT`` and so on in the test file. They count from 1. All points are known, the ``occluded`` ones too.
+
+    Needs h5py; AnnotationError without it, and when the file is not as described.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise AnnotationError(f"{path}: needs h5py; run pip install 'landmark-tracker[data]'") from error
+    try:
+        with h5py.File(path, "r") as held:
+            end = "Tr" if "phisTr" in held else "T"
+            pictures = held[f"Is{end}"][()].ravel()
+            labels = held[f"phis{end}"][()].T.reshape(len(pictures), 3, 29)
+            boxes = held[f"bboxes{end}"][()].T.reshape(len(pictures), 4)
+            for number, (reference, label, box) in enumerate(zip(pictures, labels, boxes, strict=True), 1):
+                picture = held[reference][()].T
+                if picture.dtype != np.uint8:
+                    raise ValueError("not a picture")
+                image = np.ascontiguousarray(picture if picture.ndim == 3 else np.stack([picture] * 3, -1))
+                points = label[:2].T.astype(np.float32) - np.float32(1)
+                x, y, width, height = (float(value) for value in box)
+                place = Box(x - 1, y - 1, x - 1 + width, y - 1 + height)
+                yield image, Annotation(f"{number:06d}", points, place, occluded=label[2] != 0)
+    except Exception as error:  # h5py raises whatever a damaged file leads it to
+        raise AnnotationError(f"{path}: not a COFW_..._color.mat of COFW; download it again") from error
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines of a list as words, each with its number from 1, without empty lines."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: not a readable list ({error}); download the set again") from error
+    rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise AnnotationError(f"{path}: an empty list; download the set again")
+    return rows
+
+
+def _numbers(path: Path, number: int, words: list[str], count: int) -> list[float]:
+    """The ``count`` finite numbers of line ``number``."""
+    try:
+        values = [float(word) for word in words]
+    except ValueError:
+        values = []
+    if len(values) != count or not np.isfinite(values).all():
+        raise AnnotationError(f"{path}, line {number}: not a name and {count} numbers; download the set again")
+    return values

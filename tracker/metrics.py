@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tracker.annotations import Flags
 from tracker.core import Array, Crop
 from tracker.markup import Markup
 
@@ -31,12 +32,14 @@ def inter_pupil(points: Array, markup: Markup) -> Array:
     return np.linalg.norm(eyes[..., 0, :] - eyes[..., 1, :], axis=-1)
 
 
-def nme(predicted: Array, truth: Array, normaliser: Array) -> Array:
+def nme(predicted: Array, truth: Array, normaliser: Array, known: Flags | None = None) -> Array:
     """Normalised mean error (...) of points (..., P, 2): the mean distance over ``normaliser`` (...).
 
+    The mean is over the points that are ``known`` (..., P), of which every face needs one; None is for all.
     Lai et al., equation 4; Yue et al., equation 5.
     """
-    return np.linalg.norm(predicted - truth, axis=-1).mean(-1) / normaliser
+    distances = np.linalg.norm(predicted - truth, axis=-1)
+    return (distances.mean(-1) if known is None else distances.mean(-1, where=known)) / normaliser
 
 
 def in_set_terms(points: Array, markup: Markup, offset: tuple[float, float]) -> Array:

@@ -8,17 +8,21 @@ import logging
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tracker.core import TrackerError
 from tracker.networks import NETWORKS
 from tracker.training.compare import compare
-from tracker.training.datasets import READERS, validation_names
+from tracker.training.datasets import LabelledFace, held_out, validation_names
 from tracker.training.export import export
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
+from tracker.training.readers import READERS, THINNED, VALIDATION
 from tracker.training.refine import refine
+
+SETS = f"sets by comma, of one markup and the fine one first (300w,ytf68); there are {', '.join(READERS)}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
     training = commands.add_parser("train", parents=[data], help="train a network, or resume it where it stopped")
-    training.add_argument("--sets", default="300w,ytf68", help="sets by comma, the fine one first (300w,ytf68)")
+    training.add_argument("--sets", default="300w,ytf68", help=SETS)
+    training.add_argument("--every", type=int, default=10, help=f"of {', '.join(sorted(THINNED))} take every n-th (10)")
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
@@ -55,9 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "export":
             export(given.run / "checkpoint.pt", given.out, given.name, given.version)
         elif given.command == "compare":
-            held_out = validation_names()
-            faces = [face for face in READERS["300w"](given.data / "300w") if face.name in held_out]
-            print("\n".join(compare(given.models, faces)))
+            faces = READERS["300w"](given.data / "300w")
+            print("\n".join(compare(given.models, [face for face in faces if face.name in validation_names()])))
         elif given.command == "refine":
             _refine(given)
         else:
@@ -76,22 +80,36 @@ def _train(given: argparse.Namespace) -> None:
     names = given.sets.split(",")
     if unknown := set(names) - set(READERS):
         raise TrackerError(f"--sets {','.join(sorted(unknown))}: unknown; the sets are {', '.join(READERS)}")
-    sets = [READERS[name](given.data / name) for name in names]
-    held_out = validation_names()
-    validation = [face for face in sets[0] if face.name in held_out]
-    if not given.all_faces:
-        sets = [[face for face in faces if face.name not in held_out] for faces in sets]
+    if given.every < 1:
+        raise TrackerError(f"--every {given.every}: give a whole number from 1")
+    sets = [_faces(name, given) for name in names]
+    if names[0] in VALIDATION:
+        validation = _faces(names[0], given, part=VALIDATION[names[0]])
+    else:
+        unseen = held_out(sets[0])
+        validation = [face for face in sets[0] if face.name in unseen]
+    for index, (name, faces) in enumerate(zip(names, sets, strict=True)):
+        # those of 300-W are kept out wherever it stands, so that what is trained on it can be compared
+        if not given.all_faces and name not in VALIDATION and (index == 0 or name == "300w"):
+            unseen = held_out(faces)
+            sets[index] = [face for face in faces if face.name not in unseen]
     train(run, sets, validation, given.out, given.device)
 
 
 def _refine(given: argparse.Namespace) -> None:
     faces = READERS["300w"](given.data / "300w")
-    held_out = validation_names()
-    validation = [face for face in faces if face.name in held_out]
-    training = [face for face in faces if face.name not in held_out]
+    unseen = held_out(faces)
+    validation = [face for face in faces if face.name in unseen]
+    training = [face for face in faces if face.name not in unseen]
     report = refine(given.run, given.out, training, validation, given.steps)
     for part, before in report["before"].items():
         print(f"{part:8} {before:.3f} -> {report['after'][part]:.3f} %")
+
+
+def _faces(name: str, given: argparse.Namespace, **options: Any) -> list[LabelledFace]:
+    if name in THINNED:
+        options["every"] = given.every
+    return READERS[name](given.data / name, **options)
 
 
 if __name__ == "__main__":

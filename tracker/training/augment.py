@@ -8,27 +8,36 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from tracker.annotations import Flags
 from tracker.core import Array, Crop, Image
 from tracker.markup import Markup
 
-Sample = tuple[Image, npt.NDArray[np.float32]]
+Sample = tuple[Image, npt.NDArray[np.float32], Flags | None]
 
 
 def augmented(
-    image: Image, points: Array, markup: Markup, context: float, size: int, rng: np.random.Generator
+    image: Image,
+    points: Array,
+    markup: Markup,
+    context: float,
+    size: int,
+    rng: np.random.Generator,
+    known: Flags | None = None,
 ) -> Sample:
-    """A crop (size, size, 3) and its points (P, 2) in crop pixels.
+    """A crop (size, size, 3), its points (P, 2) in crop pixels, and which of them are known (P,), or None for all.
 
-    ``points`` are in pixels of ``image``. All of it follows from ``rng``.
+    ``points`` are in pixels of ``image``; the crop lies about those that are ``known``. All of it follows from ``rng``,
+    and the same numbers are drawn whether or not there is a mask.
     """
-    crop = jittered(points, context, size, rng)
+    crop = jittered(points if known is None else points[known], context, size, rng)
     picture = crop.cut(image)
     moved = crop.to_input(points)
     if rng.random() < 0.5:
         picture = np.ascontiguousarray(picture[:, ::-1])
         moved = moved[list(markup.mirror)]
         moved[:, 0] = size - 1 - moved[:, 0]
-    return photographed(picture, rng), moved.astype(np.float32)
+        known = None if known is None else known[list(markup.mirror)]
+    return photographed(picture, rng), moved.astype(np.float32), known
 
 
 def jittered(points: Array, context: float, size: int, rng: np.random.Generator) -> Crop:

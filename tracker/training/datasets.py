@@ -1,28 +1,29 @@
-"""Labelled faces, read from the layouts their sets are published in."""
+"""A labelled face, how much of its photo is kept, and which faces are for validation. ``readers`` makes them."""
 
 from __future__ import annotations
 
-import logging
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
-from tracker.annotations import read_keypoints_csv, read_pts
+from tracker.annotations import Flags
 from tracker.core import Box, Image, Points, TrackerError
-from tracker.markup import IBUG68
+from tracker.markup import CELEBA5, IBUG68, Markup
 from tracker.metrics import inter_ocular
-
-log = logging.getLogger(__name__)
 
 LABEL_OFFSET = {"300w": (0.007, 0.0)}
 """How far a set's labels sit from the points, x and y in eye-corner distances (see docs/training.md)."""
 
 LARGEST = 176
 """Faces are kept at no more than this many pixels a side: no network here looks closer."""
+
+SPREAD = {CELEBA5.name: 0.45}
+"""Side of the square about all points of a markup, in sides of that about the 68 points, where it is much smaller."""
 
 
 class DataError(TrackerError):
@@ -31,54 +32,40 @@ class DataError(TrackerError):
 
 @dataclass(frozen=True, eq=False)
 class LabelledFace:
-    """``image`` (H, W, 3) RGB, a part of a photo; ``points`` (P, 2) in its pixels, in the set's own terms."""
+    """``image`` (H, W, 3) RGB, a part of a photo; ``points`` (P, 2) in its pixels, in the set's own terms.
+
+    ``known`` is False where the set does not say where a point is; such a point stands at the mean of the others and
+    means nothing. None is for all known. ``occluded`` is True where the set says that something hides a point, which
+    is labelled all the same; None where it does not say. ``box`` is the set's own face box in pixels of ``image``, for
+    the protocols that need it, and may reach beyond the image.
+    """
 
     name: str
     image: Image
     points: Points
     dataset: str
+    markup: Markup = IBUG68
+    known: Flags | None = None
+    occluded: Flags | None = None
+    box: Box | None = None
+
+    @property
+    def known_points(self) -> Points:
+        """(K, 2): the points that are known, for boxes and crops."""
+        return self.points if self.known is None else self.points[self.known]
 
     @property
     def unbiased(self) -> Points:
         """The points with the bias of the set's labels taken off: what is trained on."""
-        dx, dy = LABEL_OFFSET.get(self.dataset, (0.0, 0.0))
-        return self.points - np.array([dx, dy], np.float32) * np.float32(inter_ocular(self.points, IBUG68))
+        dx, dy = label_offset(self.dataset)
+        if not (dx or dy):
+            return self.points
+        return self.points - np.array([dx, dy], np.float32) * np.float32(inter_ocular(self.points, self.markup))
 
 
-def read_300w(root: Path) -> list[LabelledFace]:
-    """300-W: folders afw, helen and lfpw (with or without a folder trainset inside) of .jpg or .png with .pts.
-
-    Names are as in validation_300w.txt: ``afw/134212_1``."""
-    paths = [path for part in ("afw", "helen", "lfpw") for path in sorted((root / part).rglob("*.pts"))]
-    if not paths:
-        raise DataError(
-            f"{root}: no afw, helen or lfpw folder with .pts files; request 300-W at "
-            "https://ibug.doc.ic.ac.uk/resources/300-W/ and unpack it there"
-        )
-    faces = []
-    for path in tqdm(paths, desc="reading 300-W", unit=" faces", leave=False):
-        picture = next((p for end in (".jpg", ".png") if (p := path.with_suffix(end)).exists()), None)
-        if picture is None:
-            raise DataError(f"{path}: its picture (.jpg or .png) is missing; unpack the set again")
-        name = str(path.relative_to(root).with_suffix("")).replace("\\", "/")
-        faces.append(_kept(name, picture, read_pts(path), "300w"))
-    return faces
-
-
-def read_ytf(root: Path) -> list[LabelledFace]:
-    """The YouTube Faces keypoint lists: ``training_frames_keypoints.csv`` and ``test_...`` beside the folders
-    ``training`` and ``test``. The points come from a network and are in whole pixels: for pre-training."""
-    faces = []
-    for part in ("training", "test"):
-        table = root / f"{part}_frames_keypoints.csv"
-        if not table.exists():
-            raise DataError(f"{table}: missing; the YouTube Faces keypoint set holds it beside its folder {part}")
-        for name, points in tqdm(read_keypoints_csv(table).items(), desc="reading ytf", unit=" faces", leave=False):
-            faces.append(_kept(f"{part}/{name}", root / part / name, points, "ytf68"))
-    return faces
-
-
-READERS = {"300w": read_300w, "ytf68": read_ytf}
+def label_offset(dataset: str) -> tuple[float, float]:
+    """The offset of a set's labels, x and y in eye-corner distances; none for a set in which none was found."""
+    return LABEL_OFFSET.get(dataset, (0.0, 0.0))
 
 
 def validation_names() -> frozenset[str]:
@@ -87,22 +74,69 @@ def validation_names() -> frozenset[str]:
     return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
 
 
-def _kept(name: str, picture: Path, points: Points, dataset: str) -> LabelledFace:
-    """The face and its surroundings, made smaller where it is larger than any network needs."""
-    bgr = cv2.imread(str(picture), cv2.IMREAD_COLOR)
+def held_out(faces: Sequence[LabelledFace]) -> frozenset[str]:
+    """Names of the faces of one set to validate on: the list of 300-W, else those of every tenth ``group``."""
+    if faces and faces[0].dataset == "300w":
+        return validation_names()
+    chosen = set(sorted({group(face.name) for face in faces})[9::10])
+    return frozenset(face.name for face in faces if group(face.name) in chosen)
+
+
+def group(name: str) -> str:
+    """The person, photo or video that the name of a face tells: without its folder, its suffix and its last number."""
+    return re.sub(r"(_\d+)?(\.\w+)?$", "", name.rpartition("/")[2])
+
+
+def read_picture(path: Path) -> Image:
+    """The picture (H, W, 3) in RGB; DataError when it is missing or damaged."""
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if bgr is None:
-        raise DataError(f"{picture}: missing or not a picture; unpack the set again")
-    box = Box.around(points)
-    side = max(box.width, box.height)
+        raise DataError(f"{path}: missing or not a picture; unpack the set again")
+    return bgr[:, :, ::-1]  # type: ignore[return-value]
+
+
+def kept(
+    name: str,
+    image: Image,
+    points: Points,
+    dataset: str,
+    markup: Markup = IBUG68,
+    known: Flags | None = None,
+    occluded: Flags | None = None,
+    box: Box | None = None,
+) -> LabelledFace:
+    """The face and its surroundings cut from ``image`` (H, W, 3) RGB, made smaller where it is larger than any network
+    needs; ``points`` (P, 2) and ``box`` are in pixels of ``image``.
+
+    DataError when the points are not those of the markup, or none of them is known.
+    """
+    if len(points) != markup.size:
+        raise DataError(f"{name}: {len(points)} points, where {markup.name} has {markup.size}; is this another set?")
+    if known is not None:
+        if not known.any():
+            raise DataError(f"{name}: no point of this face is known; take it out of the list")
+        points = np.where(known[:, None], points, points[known].mean(0)).astype(np.float32)
+        known = None if known.all() else known
+    around = Box.around(points)
+    side = max(around.width, around.height) / SPREAD.get(markup.name, 1.0)
     reach = 1.2 * side
-    (cx, cy), (height, width) = box.centre, bgr.shape[:2]
+    (cx, cy), (height, width) = around.centre, image.shape[:2]
     x0, y0 = max(int(cx - reach), 0), max(int(cy - reach), 0)
-    bgr = bgr[y0 : min(int(cy + reach) + 2, height), x0 : min(int(cx + reach) + 2, width)]
-    points = points - np.array([x0, y0], np.float32)
+    part = np.ascontiguousarray(image[y0 : min(int(cy + reach) + 2, height), x0 : min(int(cx + reach) + 2, width)])
+    if not part.size:
+        raise DataError(f"{name}: its points lie beside the picture; is it the picture that the list means?")
+    start, factors = np.array([x0, y0], np.float32), None
     if side > LARGEST:
         scale = LARGEST / side
-        size = (max(int(bgr.shape[1] * scale), 1), max(int(bgr.shape[0] * scale), 1))
-        factors = np.array([size[0] / bgr.shape[1], size[1] / bgr.shape[0]], np.float32)
-        bgr, points = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), (points + 0.5) * factors - 0.5
-    image = np.ascontiguousarray(bgr[:, :, ::-1])
-    return LabelledFace(name, image, points.astype(np.float32), dataset)
+        size = (max(int(part.shape[1] * scale), 1), max(int(part.shape[0] * scale), 1))
+        factors = np.array([size[0] / part.shape[1], size[1] / part.shape[0]], np.float32)
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+
+    def moved(places: Points) -> Points:
+        places = places - start
+        return (places if factors is None else (places + 0.5) * factors - 0.5).astype(np.float32)
+
+    if box is not None:
+        corners = moved(np.array([[box.x0, box.y0], [box.x1, box.y1]], np.float32))
+        box = Box(*(float(value) for value in corners.ravel()))
+    return LabelledFace(name, part, moved(points), dataset, markup, known, occluded, box)

@@ -14,13 +14,10 @@ from torch import Tensor, nn
 
 from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
+from tracker.markup import MARKUPS
 from tracker.networks import build
 from tracker.training.loop import Run
-
-DATA = (
-    "300-W training faces (afw, helen, lfpw): research use only",
-    "YouTube Faces keypoints: research use only",
-)
+from tracker.training.readers import TERMS
 
 
 class ExportError(TrackerError):
@@ -47,9 +44,11 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
     try:
         saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
         run, offset = Run(**saved["run"]), saved["offset"]
+        markup = MARKUPS[saved.get("markup", "ibug68")]  # older checkpoints do not state it, nor the sets
+        data = tuple(TERMS.get(name, name) for name in saved.get("sets", ("300w", "ytf68")))
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise ExportError(f"{checkpoint}: not a checkpoint of tracker.training; give the folder of --out") from error
-    network = build(run.network, 68, run.options)
+    network = build(run.network, markup.size, run.options)
     network.load_state_dict(saved["average"])
     network.eval()
     size = network.input_size
@@ -59,7 +58,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
     spec = Spec(
         name=name,
         network=run.network,
-        markup="ibug68",
+        markup=markup.name,
         input_size=size,
         context=run.context,
         mean=run.mean,
@@ -67,7 +66,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
         offset=offset,
         outputs=outputs,
         options=run.options,
-        data=DATA,
+        data=data,
         licence="weights: research, non-commercial (terms of the training sets)",
         version=version,
     )

@@ -27,11 +27,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from tracker.core import TrackerError
-from tracker.markup import IBUG68, Markup
+from tracker.markup import Markup
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
 from tracker.networks import Network, build
 from tracker.training.augment import augmented
-from tracker.training.datasets import LABEL_OFFSET, LabelledFace
+from tracker.training.datasets import LABEL_OFFSET, LabelledFace, label_offset
 from tracker.training.losses import LOSSES
 
 log = logging.getLogger(__name__)
@@ -68,18 +68,23 @@ class Run:
         return self.rate * min(1.0, done / max(self.warmup, 1e-9), (1 - done) / max(self.decay, 1e-9))
 
 
+Batch = tuple[Tensor, Tensor, Tensor | None]
+
+
 class Batches:
-    """Batch number ``step``: crops (N, 3, S, S) uint8 and points (N, P, 2) in crop pixels, from the seed and step."""
+    """Batch number ``step``: crops (N, 3, S, S) uint8, points (N, P, 2) in crop pixels and which of them are known
+    (N, P), or None where every set knows all; from the seed and step."""
 
     def __init__(self, sets: Sequence[Sequence[LabelledFace]], run: Run, size: int, markup: Markup) -> None:
         self.sets, self.run, self.size, self.markup = sets, run, size, markup
         self.points = [[face.unbiased for face in faces] for faces in sets]
+        self.masked = any(face.known is not None for faces in sets for face in faces)
 
-    def stream(self, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def stream(self, first: int) -> Iterator[Batch]:
         """The batches from ``first`` to the last, made ahead in one thread: numpy and OpenCV leave the
         interpreter's lock while they work, and a process of its own would need a copy of the pictures."""
         with ThreadPoolExecutor(1) as worker:
-            ahead: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            ahead: deque[Future[Batch]] = deque()
             try:
                 for step in range(first, self.run.steps):
                     ahead.append(worker.submit(self.__getitem__, step))
@@ -91,19 +96,22 @@ class Batches:
                 for future in ahead:
                     future.cancel()
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, step: int) -> Batch:
         run = self.run
         rng = np.random.default_rng((run.seed, step))
         fine_only = step >= run.steps * (1 - run.decay) or len(self.sets) == 1
-        crops, points = [], []
+        crops, points, masks = [], [], []
         for _ in range(run.batch):
             which = 0 if fine_only or rng.random() >= run.coarse else int(rng.integers(1, len(self.sets)))
             index = int(rng.integers(len(self.sets[which])))
             face, truth = self.sets[which][index], self.points[which][index]
-            crop, moved = augmented(face.image, truth, self.markup, run.context, self.size, rng)
+            crop, moved, known = augmented(face.image, truth, self.markup, run.context, self.size, rng, face.known)
             crops.append(crop)
             points.append(moved)
-        return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), torch.from_numpy(np.stack(points))
+            if self.masked:
+                masks.append(np.ones(self.markup.size, np.bool_) if known is None else known)
+        images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
+        return images, torch.from_numpy(np.stack(points)), torch.from_numpy(np.stack(masks)) if masks else None
 
 
 def train(
@@ -118,11 +126,13 @@ def train(
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network.
 
     Writes ``checkpoint.pt`` every ``save_every`` seconds, a line of ``log.jsonl`` at every validation, and at the end
-    ``final.json``. There, and in the last checkpoint, the offset of the labels is the one learnt on the training faces.
+    ``final.json``. There, and in the last checkpoint, the offset of the labels is the one learnt on the training faces,
+    where the set's labels have one. TrainingError when a set is empty, when the sets have several markups, and when
+    ``folder`` holds another run.
     """
+    markup, dataset = _markup(sets), sets[0][0].dataset
     folder.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    markup = IBUG68
     torch.manual_seed(run.seed)
     network = build(run.network, markup.size, run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -138,7 +148,9 @@ def train(
     first, checkpoint = 0, folder / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        changed = {key for key, value in asdict(run).items() if saved["run"].get(key) != value} - {"steps"}
+        before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
+        now = {**asdict(run), "markup": markup.name}
+        changed = {key for key, value in now.items() if before[key] != value} - {"steps"}
         if changed:
             others = ", ".join(sorted(changed))
             raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
@@ -147,10 +159,12 @@ def train(
         optimiser.load_state_dict(saved["optimiser"])
         first = saved["step"]
 
-    def save(step: int, offset: tuple[float, float] = LABEL_OFFSET[sets[0][0].dataset]) -> None:
+    def save(step: int, offset: tuple[float, float] = label_offset(dataset)) -> None:
         state = {
             "offset": offset,
             "run": asdict(run),
+            "markup": markup.name,
+            "sets": [faces[0].dataset for faces in sets],
             "step": step,
             "network": network.state_dict(),
             "average": average.state_dict(),
@@ -164,18 +178,20 @@ def train(
     stream = batches.stream(first)
     autocast = device != "cpu" or torch.backends.mkldnn.is_available()
     saved_at, losses = time.monotonic(), []
-    for step, (crops, truth) in enumerate(
+    for step, (crops, truth, known) in enumerate(
         tqdm(stream, initial=first, total=run.steps, unit=" steps", desc=folder.name, mininterval=2), first
     ):
         for group in optimiser.param_groups:
             group["lr"] = run.rate_at(step)
         inputs = normalised(crops.to(device), run).to(memory_format=torch.channels_last)
         truth = truth.to(device)
+        known = None if known is None else known.to(device)
         network.train()
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             found = network(inputs)
         predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
-        loss = sum((loss_of(p.float(), truth, **keywords) for p in predictions), torch.zeros((), device=device))
+        errors = (loss_of(p.float(), truth, known=known, **keywords) for p in predictions)
+        loss = sum(errors, torch.zeros((), device=device))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -198,7 +214,7 @@ def train(
             save(step + 1)
             saved_at = time.monotonic()
     figures = measure(average, sets[0], run, device)
-    offset = (figures["offset_x"], figures["offset_y"])
+    offset = (figures["offset_x"], figures["offset_y"]) if dataset in LABEL_OFFSET else (0.0, 0.0)
     final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
     (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     save(run.steps, offset)
@@ -212,7 +228,7 @@ def normalised(crops: Tensor, run: Run) -> Tensor:
 
 def predict(network: Network, faces: Sequence[LabelledFace], run: Run, device: str) -> npt.NDArray[np.float64]:
     """Points (N, P, 2) in the pixels of each face's image, by the oracle box and one forward pass."""
-    crops = [oracle_crop(face.points, run.context, network.input_size) for face in faces]
+    crops = [oracle_crop(face.known_points, run.context, network.input_size) for face in faces]
     found: list[npt.NDArray[np.float64]] = []
     network.eval()
     for start in range(0, len(faces), 64):
@@ -232,24 +248,56 @@ def measure(
     device: str = "cpu",
     offset: tuple[float, float] | None = None,
 ) -> dict[str, float]:
-    """Oracle-box NME in per cent on ``faces``: of the points as tracked, and in the set's own terms by ``offset``
-    (by default the one that training takes off); and the mean offset of the labels from the points, in eye-corner
-    distances."""
+    """Oracle-box NME in per cent on ``faces`` of one set: of the points as tracked, and in the set's own terms by
+    ``offset`` (by default the one that training takes off); and the mean offset of the labels from the points, in
+    eye-corner distances. Where the set has face boxes, also the NME over the box's size, the root of its area.
+
+    Only known points count, and in what is divided by an eye distance only faces that have one.
+    """
     if not faces:
         return {}
+    markup = faces[0].markup
     truth = np.stack([face.points for face in faces]).astype(np.float64)
     points = predict(network, faces, run, device)
-    own = in_set_terms(points, IBUG68, offset or LABEL_OFFSET[faces[0].dataset])
-    eyes = inter_ocular(truth, IBUG68)
-    dx, dy = ((truth - points).mean(1) / eyes[:, None]).mean(0)
-    figures = {
-        "nme_pupil": nme(own, truth, inter_pupil(truth, IBUG68)).mean() * 100,
-        "nme_ocular": nme(own, truth, eyes).mean() * 100,
-        "nme_pupil_tracked": nme(points, truth, inter_pupil(truth, IBUG68)).mean() * 100,
-        "offset_x": dx,
-        "offset_y": dy,
-    }
+    own = in_set_terms(points, markup, offset or label_offset(faces[0].dataset))
+    known = None
+    if any(face.known is not None for face in faces):
+        known = np.stack([np.ones(markup.size, np.bool_) if face.known is None else face.known for face in faces])
+    figures: dict[str, Any] = {}
+    boxes = [face.box for face in faces if face.box is not None]
+    if len(boxes) == len(faces):
+        sizes = np.sqrt([box.area for box in boxes])
+        figures["nme_box"] = nme(own, truth, sizes, known).mean() * 100
+    eyes, pupils = inter_ocular(truth, markup), inter_pupil(truth, markup)
+    sized = (eyes > 0) & (pupils > 0)
+    if known is not None:
+        needed = [*markup.eyes[0], *markup.eyes[1], *(markup.corners or ())]
+        sized &= known[:, needed].all(-1)
+    if not sized.all():
+        truth, points, own, eyes, pupils = (values[sized] for values in (truth, points, own, eyes, pupils))
+        known = None if known is None else known[sized]
+    if len(truth):
+        apart = truth - points
+        shifts = apart.mean(1) if known is None else apart.mean(1, where=known[..., None])
+        dx, dy = (shifts / eyes[:, None]).mean(0)
+        figures |= {
+            "nme_pupil": nme(own, truth, pupils, known).mean() * 100,
+            "nme_ocular": nme(own, truth, eyes, known).mean() * 100,
+            "nme_pupil_tracked": nme(points, truth, pupils, known).mean() * 100,
+            "offset_x": dx,
+            "offset_y": dy,
+        }
     return {key: round(float(value), 4) for key, value in figures.items()}
+
+
+def _markup(sets: Sequence[Sequence[LabelledFace]]) -> Markup:
+    """The one markup of all faces."""
+    if not sets or not all(sets):
+        raise TrainingError("a set without training faces; leave it out of --sets, or check its folder")
+    markups = {face.markup.name: face.markup for faces in sets for face in faces}
+    if len(markups) > 1:
+        raise TrainingError(f"sets of several markups ({', '.join(sorted(markups))}); a run trains one: part --sets")
+    return next(iter(markups.values()))
 
 
 @torch.no_grad()

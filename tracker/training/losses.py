@@ -2,6 +2,10 @@
 
 ``predicted`` and ``truth`` are (N, P, 2) in pixels of the network's input; the result is the mean over faces.
 ``distance`` is that of a point to its truth, ``|delta|`` that of one coordinate.
+
+``known`` (N, P) bool is False where a point has no truth; what ``truth`` holds there must be finite and counts nothing.
+The mean of a face is then over its known points, and a face without any is left out of the mean over faces. None is
+for sets in which every point is known.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+"""``loss(predicted, truth, known=None)``; see the module."""
 
 
 def log_cosh(x: Tensor) -> Tensor:
@@ -28,32 +33,60 @@ def distances(predicted: Tensor, truth: Tensor) -> Tensor:
     return (squared + 1e-12).sqrt() - 1e-6
 
 
-def l2(predicted: Tensor, truth: Tensor) -> Tensor:
+def mean_of_points(values: Tensor, known: Tensor | None) -> Tensor:
+    """(N,): the mean of each face's ``values`` (N, P) over its known points, 0 for a face without any."""
+    if known is None:
+        return values.mean(-1)
+    return torch.where(known, values, 0).sum(-1) / known.sum(-1).clamp(min=1)
+
+
+def mean_of_faces(values: Tensor, known: Tensor | None) -> Tensor:
+    """The mean of ``values`` (N,) over the faces that have a known point, 0 if none has."""
+    if known is None:
+        return values.mean()
+    counted = known.any(-1)
+    return torch.where(counted, values, 0).sum() / counted.sum().clamp(min=1)
+
+
+def mean(values: Tensor, known: Tensor | None) -> Tensor:
+    """The mean over faces of the mean over each face's points of ``values`` (N, P, 2), one for each coordinate, or
+    (N, P)."""
+    if known is None:
+        return values.mean()
+    return mean_of_faces(mean_of_points(values.mean(-1) if values.ndim == 3 else values, known), known)
+
+
+def l2(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
     """Equation 1: sqrt(sum of squared distances) / P for a face."""
-    squared = (predicted - truth).square().sum((-1, -2))
-    return ((squared + 1e-12).sqrt() / predicted.shape[-2]).mean()
+    squared = (predicted - truth).square()
+    if known is None:
+        return ((squared.sum((-1, -2)) + 1e-12).sqrt() / predicted.shape[-2]).mean()
+    summed = torch.where(known, squared.sum(-1), 0).sum(-1)
+    return mean_of_faces((summed + 1e-12).sqrt() / known.sum(-1).clamp(min=1), known)
 
 
-def l1(predicted: Tensor, truth: Tensor) -> Tensor:
+def l1(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean |delta|."""
-    return (predicted - truth).abs().mean()
+    return mean((predicted - truth).abs(), known)
 
 
-def smooth_l1(predicted: Tensor, truth: Tensor) -> Tensor:
+def smooth_l1(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
     """Mean of delta^2 / 2 below one pixel and |delta| - 1/2 above."""
-    return functional.smooth_l1_loss(predicted, truth)
+    return mean(functional.smooth_l1_loss(predicted, truth, reduction="none"), known)
 
 
-def nme(predicted: Tensor, truth: Tensor) -> Tensor:
+def nme(predicted: Tensor, truth: Tensor, known: Tensor | None = None) -> Tensor:
     """Equation 5: the mean distance, without a normaliser."""
-    return distances(predicted, truth).mean()
+    return mean(distances(predicted, truth), known)
 
 
-def wing(predicted: Tensor, truth: Tensor, omega: float = 10.0, epsilon: float = 2.0) -> Tensor:
+def wing(
+    predicted: Tensor, truth: Tensor, omega: float = 10.0, epsilon: float = 2.0, known: Tensor | None = None
+) -> Tensor:
     """Equation 8: omega ln(1 + |delta| / epsilon) below omega, |delta| - C above."""
     size = (predicted - truth).abs()
     constant = omega - omega * math.log(1 + omega / epsilon)
-    return torch.where(size < omega, omega * torch.log1p(size / epsilon), size - constant).mean()
+    return mean(torch.where(size < omega, omega * torch.log1p(size / epsilon), size - constant), known)
 
 
 def enhance(error: Tensor, alpha: float) -> Tensor:
@@ -61,14 +94,14 @@ def enhance(error: Tensor, alpha: float) -> Tensor:
     return (alpha + 1) * error.abs() - alpha * log_cosh(error)
 
 
-def le(predicted: Tensor, truth: Tensor, alpha: float = 2.0) -> Tensor:
+def le(predicted: Tensor, truth: Tensor, alpha: float = 2.0, known: Tensor | None = None) -> Tensor:
     """Equation 9 on every coordinate's delta."""
-    return enhance(predicted - truth, alpha).mean()
+    return mean(enhance(predicted - truth, alpha), known)
 
 
-def enme(predicted: Tensor, truth: Tensor, alpha: float = 2.0) -> Tensor:
+def enme(predicted: Tensor, truth: Tensor, alpha: float = 2.0, known: Tensor | None = None) -> Tensor:
     """Equation 10: a face's mean distance goes through equation 9, then the mean over faces."""
-    return enhance(distances(predicted, truth).mean(-1), alpha).mean()
+    return mean_of_faces(enhance(mean_of_points(distances(predicted, truth), known), alpha), known)
 
 
 LOSSES: dict[str, Loss] = {

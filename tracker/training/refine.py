@@ -18,21 +18,20 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tracker.markup import IBUG68
+from tracker.markup import MARKUPS, Markup
 from tracker.metrics import inter_pupil
 from tracker.networks import Network, build
 from tracker.training.datasets import LabelledFace
 from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, predict
 from tracker.training.losses import enme
 
-PARTS = {
-    "contour": ("contour",),
-    "brows": ("left brow", "right brow"),
-    "nose": ("nose",),
-    "eyes": ("left eye", "right eye"),
-    "mouth": ("outer mouth", "inner mouth"),
-}
-"""The parts that are trained apart, by the names of the markup's parts."""
+
+def parts_of(markup: Markup) -> dict[str, list[int]]:
+    """The points that are trained together: both brows, both eyes, both lips are one part each."""
+    parts: dict[str, list[int]] = {}
+    for name, points in markup.parts.items():
+        parts.setdefault(name.split()[-1], []).extend(points)
+    return parts
 
 
 def refine(
@@ -50,25 +49,28 @@ def refine(
     """
     try:
         saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-        run = Run(**saved["run"])
+        run, markup = Run(**saved["run"]), MARKUPS[saved.get("markup", "ibug68")]
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise TrainingError(f"{folder}: holds no run; give the folder of train --out") from error
-    network = build(run.network, IBUG68.size, run.options)
+    network = build(run.network, markup.size, run.options)
     network.load_state_dict(saved["average"])
     network.eval().requires_grad_(False)
     before = part_errors(network, validation, run)
 
-    parts = [[i for name in names for i in IBUG68.parts[name]] for names in PARTS.values()]
     linear = network.linear.requires_grad_(True)
     optimiser = torch.optim.AdamW(linear.parameters(), lr=rate, weight_decay=run.weight_decay)
     average = [parameter.detach().clone() for parameter in linear.parameters()]
     schedule = replace(run, steps=steps, rate=rate, warmup=0.05, decay=0.5, seed=run.seed + 1)
-    batches = Batches([faces], schedule, network.input_size, IBUG68)
-    for step, (crops, truth) in enumerate(tqdm(batches.stream(0), total=steps, unit=" steps", desc=out.name)):
+    batches = Batches([faces], schedule, network.input_size, markup)
+    for step, (crops, truth, known) in enumerate(tqdm(batches.stream(0), total=steps, unit=" steps", desc=out.name)):
         for group in optimiser.param_groups:
             group["lr"] = schedule.rate_at(step)
         points: Tensor = network(normalised(crops, run))["points"]
-        loss = torch.stack([enme(points[:, part], truth[:, part], run.alpha) for part in parts]).sum()
+        losses = [
+            enme(points[:, part], truth[:, part], run.alpha, None if known is None else known[:, part])
+            for part in parts_of(markup).values()
+        ]
+        loss = torch.stack(losses).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -82,6 +84,7 @@ def refine(
     final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
     out.mkdir(parents=True, exist_ok=True)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
+    state |= {key: saved[key] for key in ("markup", "sets") if key in saved}
     torch.save(state, out / "checkpoint.part")
     os.replace(out / "checkpoint.part", out / "checkpoint.pt")
     (out / "final.json").write_text(json.dumps(final, indent=1) + "\n")
@@ -90,13 +93,12 @@ def refine(
 
 def part_errors(network: Network, faces: Sequence[LabelledFace], run: Run) -> dict[str, float]:
     """NME in per cent of each part's points against the unbiased truth, by the oracle box, inter-pupil."""
+    markup = faces[0].markup
     truth = np.stack([face.unbiased for face in faces])
     distances = np.linalg.norm(predict(network, faces, run, "cpu") - truth, axis=-1)
-    share = 100 * distances / inter_pupil(truth, IBUG68)[:, None]
-    errors = {
-        part: float(share[:, [i for name in names for i in IBUG68.parts[name]]].mean()) for part, names in PARTS.items()
-    }
-    return {key: round(value, 4) for key, value in {**errors, "all": float(share.mean())}.items()}
+    share = 100 * distances / inter_pupil(truth, markup)[:, None]
+    errors = {name: share[:, part].mean() for name, part in parts_of(markup).items()} | {"all": share.mean()}
+    return {name: round(float(value), 4) for name, value in errors.items()}
 
 
 @torch.no_grad()
