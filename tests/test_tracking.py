@@ -43,7 +43,7 @@ def test_a_face_is_followed_through_known_motion(
     results = run(Tracker(model, detector), (picture(portrait, number) for number in range(90)))
     assert [[face.id for face in result.faces] for result in results] == [[0]] * 90
     points = {index: result.faces[0].points.astype(float) for index, result in enumerate(results)}
-    assert motion_error(points).mean() < 0.03
+    assert motion_error(points).mean() < 0.02
 
 
 def test_points_sit_on_the_face(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:

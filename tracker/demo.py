@@ -99,7 +99,7 @@ def contact_sheet(video: Path, path: Path, columns: int = 4, rows: int = 2) -> N
     small = [cv2.resize(frame, (320, round(320 * frame.shape[0] / frame.shape[1]))) for frame in frames]
     small += [np.zeros_like(small[0])] * (columns * rows - len(small))
     sheet = np.vstack([np.hstack(small[row * columns : (row + 1) * columns]) for row in range(rows)])
-    path.write_bytes(cv2.imencode(".png", sheet[:, :, ::-1])[1].tobytes())
+    path.write_bytes(cv2.imencode(".jpg", sheet[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
 
 
 def main(arguments: list[str]) -> int:
@@ -116,7 +116,7 @@ def main(arguments: list[str]) -> int:
         model = load_model()
         tracker = Tracker(model, load_detector("far"))
         whole = track_job(Job(clip, out / "demo"), ("csv", "video"), tracker, model.markup)
-        contact_sheet(out / "demo.mp4", out / "demo.png")
+        contact_sheet(out / "demo.mp4", out / "demo.jpg")
         if not arguments:
             points = tracked_points(out / "demo.csv")
             print(f"found in {len(points)} of {FRAMES} frames")
@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> int:
                     f"tracked against known motion: {error.mean():.2f} % of the eye distance on average, "
                     f"{np.percentile(error, 95):.2f} % in the worst twentieth of frames"
                 )
-        print(f"watch {out / 'demo.mp4'}, read {out / 'demo.csv'}, look at {out / 'demo.png'}")
+        print(f"watch {out / 'demo.mp4'}, read {out / 'demo.csv'}, look at {out / 'demo.jpg'}")
         return 0 if whole else 2
     except TrackerError as error_:
         print(f"error: {error_}", file=sys.stderr)

@@ -78,6 +78,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
     save_file(state, str(parts[1]), metadata={Spec.KEY: spec.to_json()})
     _compare(parts[0], parts[1], size)
     for part, final in zip(parts, (graph, weights), strict=True):
+        part.chmod(0o644)  # safetensors makes files that only their owner may read
         os.replace(part, final)
     return spec
 
