@@ -118,6 +118,13 @@ def test_an_output_folder_that_cannot_be_written(clip: Path, bad: Path, capfd: p
     assert "\n" not in error
 
 
+def test_a_bad_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["track", "x.mp4", "--out", "o", "--max-faces", "0"])
+    assert end.value.code == 2
+    assert capfd.readouterr().err.count("\n") == 1
+
+
 def test_one_bad_recording_does_not_stop_the_others(
     clip: Path, bad: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

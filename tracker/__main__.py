@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -47,8 +48,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help says more\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tracker", description=__doc__)
+    parser = _Parser(prog="python -m tracker", description=__doc__)
     parser.add_argument("--version", action="version", version=f"landmark-tracker {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     tracking = commands.add_parser("track", help="track recordings and write points and annotated videos")
