@@ -82,6 +82,14 @@ def test_reading_300w(data: Path) -> None:
     assert sum(face.name in validation_names() for face in faces) == 2
 
 
+def test_the_test_faces_of_300w_are_never_trained_on(data: Path) -> None:
+    train, test = data / "300w" / "helen" / "trainset", data / "300w" / "helen" / "testset"
+    test.mkdir()
+    for path in train.iterdir():
+        (test / path.name).write_bytes(path.read_bytes())
+    assert len(read_300w(data / "300w")) == 5
+
+
 def test_a_missing_set_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(DataError, match="request 300-W"):
         read_300w(tmp_path)

@@ -35,8 +35,10 @@ T = TypeVar("T")
 def read_300w(root: Path) -> list[LabelledFace]:
     """300-W: folders afw, helen and lfpw (with or without a folder trainset inside) of .jpg or .png with .pts.
 
-    Names are as in validation_300w.txt: ``afw/134212_1``. Tried on the set's own files."""
+    Names are as in validation_300w.txt: ``afw/134212_1``. What lies in a folder testset is the benchmark's, and is left
+    out. Tried on the set's own files."""
     paths = [path for part in ("afw", "helen", "lfpw") for path in sorted((root / part).rglob("*.pts"))]
+    paths = [path for path in paths if "testset" not in path.relative_to(root).parts]
     if not paths:
         raise DataError(
             f"{root}: no afw, helen or lfpw folder with .pts files; request 300-W at "
