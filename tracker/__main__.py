@@ -63,7 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     tracking.add_argument("inputs", nargs="+", metavar="INPUT", help="video file, folder of videos, folder of pictures")
     tracking.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     tracking.add_argument("--format", default="csv", help="any of csv, video, by comma (default: csv)")
-    tracking.add_argument("--model", default="trnet-68", help="trnet-68, aan-68 or a model file (default: trnet-68)")
+    tracking.add_argument(
+        "--model", default="trnet-68", help="name of a model (see: models) or a model file (default: trnet-68)"
+    )
     tracking.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the model (default: cpu)")
     tracking.add_argument("--detector", default="far", choices=("near", "far"), help="for faces near a camera, or any")
     tracking.add_argument("--max-faces", type=_count, default=4, metavar="N", help="faces to follow (default: 4)")
