@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker import Frame, LandmarkModel, Result, Tracker
+from tracker import Crop, Frame, LandmarkModel, Result, Tracker
 from tracker.demo import motion_error, picture
 from tracker.detector import Detector
+from tracker.tracking import views_agree
 
 RATE = 30
 
@@ -140,6 +141,23 @@ def test_no_face_is_found_where_there_is_none(name: str, model: LandmarkModel, d
     image = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else np.ascontiguousarray(image)
     results = run(Tracker(model, detector), [image] * 5)
     assert not any(result.faces for result in results)
+
+
+def test_views_agree_on_a_face_and_never_on_textures(portrait: np.ndarray, model: LandmarkModel) -> None:
+    """This alone keeps a face that the detector does not see, so that a crop of anything else must not pass."""
+    import skimage.data
+
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        crop = Crop(*(rng.normal((225, 132), 6)), 135 * rng.uniform(0.9, 1.15), 64, rng.normal(0, 0.15))
+        (face,) = model.locate(portrait, [crop])
+        assert views_agree(model, face, portrait)
+    for name in ("brick", "coffee", "coins", "grass", "gravel"):
+        image = getattr(skimage.data, name)()
+        image = np.repeat(image[:, :, None], 3, 2) if image.ndim == 2 else np.ascontiguousarray(image)
+        for _ in range(20):
+            (face,) = model.locate(image, [Crop(*rng.uniform(80, 220, 2), rng.uniform(60, 200), 64)])
+            assert not views_agree(model, face, image)
 
 
 def test_a_jump_back_in_time_starts_anew(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:

@@ -23,9 +23,8 @@ PATIENCE = 2.0
 VIEWS = ((0.06, 0.0, 1.0, 0.0), (-0.03, 0.05, 1.12, 0.12), (0.0, -0.06, 0.92, -0.12))
 """Shifted views of a face: right and down in sides of the crop, its scale, its turn in radians."""
 AGREEMENT = 0.024
-"""Mean distance of a point in those views from its mean, in sides of the face's box, up to which they agree. For
-TRNet-68 it is at most 0.019 on 400 photos of LFW and the net; on textures, where points follow the crop, and on
-what the detector takes for faces in clips without any, it is 0.029 or more."""
+"""Mean distance of a point in those views from its mean, in sides of the face's box, up to which they agree: chosen
+between faces and textures for TRNet-68, which tests/test_tracking.py holds it to."""
 MEMORY = 1.0
 """Seconds after a loss within which a face at the same place gets its id back."""
 CHECK_SIZE, CHECK_SIDE = 192, 2.2
@@ -142,7 +141,7 @@ class Tracker:
         for track in list(self._tracks):
             if track.doubtful or now - track.checked >= CHECK_EVERY:
                 seen = self._confirm(track, image, now) or (
-                    now - track.confirmed <= PATIENCE and self._views_agree(track.face, image)
+                    now - track.confirmed <= PATIENCE and views_agree(self._model, track.face, image)
                 )
                 if not seen or not self._sensible(track, image):
                     self._lose(track, now)
@@ -169,18 +168,6 @@ class Tracker:
         track.anchor, track.confirmed = face.box, now
         return True
 
-    def _views_agree(self, face: Face, image: Image) -> bool:
-        """Whether the network finds the same points from shifted views, as it does on a face that the detector cannot
-        see, half hidden or turned away; where there is none, its points follow the crop."""
-        crop = self._model.crop_around(face.points)
-        views = [
-            Crop(crop.cx + dx * crop.side, crop.cy + dy * crop.side, crop.side * scale, crop.size, crop.angle + turn)
-            for dx, dy, scale, turn in VIEWS
-        ]
-        points = np.stack([view.points for view in self._model.locate(image, views)])
-        spread = np.linalg.norm(points - points.mean(0), axis=-1).mean()
-        return bool(spread < AGREEMENT * max(face.box.width, face.box.height))
-
     def _due(self, now: float) -> bool:
         """Whether to look at the whole frame."""
         if not self._tracks:
@@ -201,7 +188,7 @@ class Tracker:
             track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
             if not (self._sensible(track, image) and self._confirm(track, image, now)):
                 continue
-            if not self._views_agree(track.face, image):
+            if not views_agree(self._model, track.face, image):
                 continue
             rivals = [other for other in self._tracks if _same_face(track.face.box, other.face.box)]
             if not all(rival.doubtful for rival in rivals):
@@ -233,6 +220,19 @@ class Tracker:
         left, right = self._model.markup.eye_centres(face.points)
         points = track.smooth(face.points, float(np.hypot(*(right - left))), now)
         return replace(face, points=points, box=Box.around(points))
+
+
+def views_agree(model: LandmarkModel, face: Face, image: Image) -> bool:
+    """Whether the network finds the same points of ``face`` from shifted views of ``image``, as it does on a face that
+    the detector cannot see, half hidden or turned away; where there is none, its points follow the crop."""
+    crop = model.crop_around(face.points)
+    views = [
+        Crop(crop.cx + dx * crop.side, crop.cy + dy * crop.side, crop.side * scale, crop.size, crop.angle + turn)
+        for dx, dy, scale, turn in VIEWS
+    ]
+    points = np.stack([view.points for view in model.locate(image, views)])
+    spread = np.linalg.norm(points - points.mean(0), axis=-1).mean()
+    return bool(spread < AGREEMENT * max(face.box.width, face.box.height))
 
 
 def _same_face(one: Box, other: Box) -> bool:
