@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tracker.markup import AFLW19, COFW29, IBUG68, MARKUPS, WFLW98, Markup
+from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 
 
 @pytest.mark.parametrize("markup", MARKUPS.values(), ids=lambda markup: markup.name)
@@ -15,6 +15,7 @@ def test_a_markup_is_consistent(markup: Markup) -> None:
     assert {frozenset(markup.mirror[i] for i in edge) for edge in edges} == edges, "lines are symmetric"
     left, right = markup.eyes
     assert {markup.mirror[i] for i in left} == set(right)
+    assert [markup.mirror[i] for i in markup.nose_mouth] == [markup.nose_mouth[i] for i in (0, 2, 1)]
     if markup.corners is not None:
         first, second = markup.corners
         assert markup.mirror[first] == second
@@ -58,3 +59,11 @@ def test_eye_centres() -> None:
     points[:, 36:42] = [10, 5]
     points[:, 42:48] = [30, 7]
     np.testing.assert_allclose(IBUG68.eye_centres(points), [[[10, 5], [30, 7]]] * 2)
+
+
+def test_the_five_points_are_eyes_nose_and_mouth() -> None:
+    points = np.zeros((68, 2))
+    points[36:42], points[42:48], points[30], points[48], points[54] = (3, 4), (7, 4), (5, 6), (4, 8), (6, 8)
+    np.testing.assert_array_equal(IBUG68.five(points), [(3, 4), (7, 4), (5, 6), (4, 8), (6, 8)])
+    five = np.arange(10.0).reshape(5, 2)
+    np.testing.assert_array_equal(CELEBA5.five(five), five)

@@ -53,6 +53,12 @@ def read_pts(path: Path, one_based: bool = True) -> Points:
     return np.array(values, np.float32).reshape(-1, 2) - np.float32(one_based)
 
 
+def write_pts(path: Path, points: Points) -> None:
+    """Points (P, 2) in pixels counted from 0, as an iBUG ``.pts`` file, which counts from 1."""
+    rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points + np.float32(1))
+    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{rows}\n}}\n")
+
+
 def read_keypoints_csv(path: Path) -> dict[str, Points]:
     """Points (68, 2) by picture name, of the YouTube Faces keypoint lists: one row a picture, its name and then
     x and y by turns, whole pixels counted from 0."""

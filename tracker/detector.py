@@ -1,55 +1,221 @@
-"""Face detectors: an image in, boxes out. A detector is any callable ``Image -> list[Detection]``."""
+"""Face detectors: an image in, faces out. A detector is any callable ``Image -> list[Detection]``."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
+import numpy.typing as npt
 
-from tracker.core import Box, Image, TrackerError
+from tracker.backends import ModelError, OnnxBackend
+from tracker.core import Array, Box, Image, Points, TrackerError
 
 
 class DetectorError(TrackerError):
     """A detector that cannot be loaded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Detection:
-    """A face: ``box`` where its landmarks are expected (frame pixels; in axes turned by ``angle`` about the box's
-    centre), ``angle`` its roll in radians, ``score`` 0 to 1."""
+    """A face: ``box`` where its landmarks are expected (frame pixels; a square in axes turned by ``angle`` about the
+    box's centre), ``angle`` its roll in radians, ``score`` 0 to 1, ``points`` (5, 2) in frame pixels in the order of
+    ``CELEBA5``."""
 
     box: Box
     score: float
-    angle: float = 0.0
+    angle: float
+    points: Points
 
 
 Detector = Callable[[Image], list[Detection]]
 """Takes an image (H, W, 3) uint8 RGB, gives the faces in it, best first."""
 
+SETTINGS = {"near": 192, "far": 384}
+"""The longer side of the network's input: ``near`` for faces within two metres of a camera, ``far`` for recordings, in
+which they may be small."""
+
+WEIGHTS = "facedet.onnx"
+STRIDES = (8, 16, 32)
+"""Input pixels from cell to cell of each level; the network has them too."""
+THRESHOLD = 0.5
+"""Score from which on something is a face."""
+SAME = 0.4
+"""Intersection over union from which on two candidates are one face."""
+
+
+def roll(points: Array) -> float:
+    """The roll in radians of a face of five points (5, 2) in the order of ``CELEBA5``: by the line of the eyes and the
+    line down to the mouth, so that it holds in profile, where the eyes meet."""
+    across = points[1] - points[0]
+    down = (points[3] + points[4] - points[0] - points[1]) / 2
+    return math.atan2(across[1] - down[0], across[0] + down[1])
+
+
+class FaceDet:
+    """The project's own detector, from a file that ``tracker.training`` wrote, with an input ``side`` pixels long."""
+
+    def __init__(self, path: Path, side: int, threshold: float = THRESHOLD) -> None:
+        self._backend, self._side, self._threshold = OnnxBackend(path), side, threshold
+        if self._backend.spec.network != "facedet":
+            raise DetectorError(f"{path}: holds a landmark network, not a face detector; give it as --model")
+        self._input = np.zeros((0, 0, 3), np.uint8)
+
+    def __call__(self, image: Image) -> list[Detection]:
+        scale = self._letterbox(image)
+        found = self._backend.run(self._input[None])
+        faces = decode(found["scores"][0], found["faces"][0], self._input.shape[:2], self._threshold)
+        return [_detection(face, scale) for face in suppress(faces)]
+
+    def _letterbox(self, image: Image) -> float:
+        """Shrink ``image`` into the network's input, whose sides are multiples of 32, in one warp: the scale."""
+        height, width = image.shape[:2]
+        scale = min(self._side / max(width, height), 1.0)
+        columns, rows = max(round(width * scale), 1), max(round(height * scale), 1)
+        shape = (-(-rows // 32) * 32, -(-columns // 32) * 32, 3)
+        if self._input.shape != shape:
+            self._input = np.zeros(shape, np.uint8)
+        matrix = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])
+        size = (shape[1], shape[0])
+        cv2.warpAffine(image, matrix, size, dst=self._input, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return scale
+
+
+def decode(
+    scores: npt.NDArray[np.float32], shapes: npt.NDArray[np.float32], size: tuple[int, int], threshold: float
+) -> npt.NDArray[np.float32]:
+    """The candidates (K, 14) of an input of ``size`` (height, width), best first: score, centre x and y and side of
+    the square, and five points x, y, in input pixels.
+
+    ``scores`` (C,) and ``shapes`` (C, 13) are the network's outputs for the cells of all levels, row by row; see
+    ``tracker.networks.facedet``."""
+    chosen = np.flatnonzero(scores >= threshold)
+    chosen = chosen[np.argsort(-scores[chosen], kind="stable")]
+    found = np.empty((len(chosen), 14), np.float32)
+    if not len(chosen):
+        return found
+    cells = _cells(size)[chosen]
+    stride = cells[:, 2:]
+    values = shapes[chosen]
+    found[:, 0] = scores[chosen]
+    found[:, 1:3] = (cells[:, :2] + values[:, :2]) * stride
+    found[:, 3:4] = 4 * stride * np.exp(np.clip(values[:, 2:3], -4, 4))
+    points = found[:, None, 1:3] + values[:, 3:].reshape(-1, 5, 2) * found[:, None, 3:4]
+    found[:, 4:] = points.reshape(-1, 10)
+    return found
+
+
+@functools.lru_cache(8)
+def _cells(size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """(C, 3): column, row and stride of every cell of an input of ``size`` (height, width), in the network's order."""
+    levels = []
+    for stride in STRIDES:
+        rows, columns = np.mgrid[0 : size[0] // stride, 0 : size[1] // stride]
+        levels.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, stride)], 1))
+    return np.concatenate(levels).astype(np.float32)
+
+
+def suppress(faces: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Of candidates (K, 14) that are one face (best first, see ``decode``), their mean weighted by score, with the best
+    one's score."""
+    kept = []
+    half = faces[:, 3:4] / 2
+    low, high = faces[:, 1:3] - half, faces[:, 1:3] + half
+    areas = faces[:, 3] ** 2
+    left = np.ones(len(faces), np.bool_)
+    for index in range(len(faces)):
+        if not left[index]:
+            continue
+        edges = np.minimum(high[index], high) - np.maximum(low[index], low)
+        common = np.clip(edges, 0, None).prod(1)
+        same = left & (common > SAME * (areas[index] + areas - common))
+        inside = left & (common > 0.7 * np.minimum(areas, areas[index]))
+        weights = faces[same, :1]
+        merged = (faces[same] * weights).sum(0) / weights.sum()
+        merged[0] = faces[index, 0]
+        kept.append(merged)
+        left &= ~(same | inside)
+    return np.array(kept, np.float32).reshape(-1, 14)
+
+
+def _detection(face: npt.NDArray[np.float32], scale: float) -> Detection:
+    """A face (14,) of ``suppress`` in an input ``scale`` times the frame."""
+    cx, cy = (face[1:3] + 0.5) / scale - 0.5
+    reach = face[3] / scale / 2
+    points = ((face[4:].reshape(5, 2) + 0.5) / scale - 0.5).astype(np.float32)
+    box = Box(*(float(value) for value in (cx - reach, cy - reach, cx + reach, cy + reach)))
+    return Detection(box, float(face[0]), roll(points), points)
+
+
+SHAPE = np.array([[-0.217, -0.322], [0.209, -0.325], [-0.005, -0.064], [-0.187, 0.142], [0.187, 0.138]], np.float32)
+"""The five points of the mean face, in sides of the square about its 68 landmarks, from the square's centre: the mean
+over every twentieth picture of the LFW and net set."""
+
+
+class YuNet:
+    """OpenCV's FaceDetectorYN with a file of YuNet's weights, which landmark-tracker does not bring. What its boxes
+    hold is of no matter: the square of the landmarks is fitted to its five points."""
+
+    def __init__(self, path: Path, side: int, threshold: float = THRESHOLD) -> None:
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(path), "", (side, side), threshold)
+        except cv2.error as error:
+            raise DetectorError(f"{path}: neither a detector of landmark-tracker nor YuNet") from error
+        self._side = side
+
+    def __call__(self, image: Image) -> list[Detection]:
+        height, width = image.shape[:2]
+        scale = min(self._side / max(width, height), 1.0)
+        small = cv2.resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)))
+        self._network.setInputSize((small.shape[1], small.shape[0]))
+        found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        if found is None:
+            return []
+        found = found[np.argsort(-found[:, 14])]
+        return [_fitted((face[4:14].reshape(5, 2) + 0.5) / scale - 0.5, float(face[14])) for face in found]
+
+
+def _fitted(points: Points, score: float) -> Detection:
+    """The detection of a face of five points: the square that a similarity gives them, with the mean face's points.
+
+    The similarity is the least-squares one without its shrinking towards profiles: its side is that which gives the
+    points their spread."""
+    angle = roll(points)
+    middle, spread = points.mean(0), float(np.linalg.norm(points - points.mean(0)))
+    side = spread / float(np.linalg.norm(SHAPE - SHAPE.mean(0)))
+    cos, sin = math.cos(angle), math.sin(angle)
+    offset = np.array([[cos, -sin], [sin, cos]]) @ SHAPE.mean(0) * side
+    cx, cy = (float(value) for value in middle - offset)
+    box = Box(cx - side / 2, cy - side / 2, cx + side / 2, cy + side / 2)
+    return Detection(box, score, angle, points.astype(np.float32))
+
 
 FIT = {"near": (0.956, 0.060), "far": (0.905, 0.101)}
-"""From the detector's box to the square of the 68 landmarks, in widths of the former: its side, and how far its centre
+"""From MediaPipe's box to the square of the 68 landmarks, in widths of the former: its side, and how far its centre
 lies below. Means over every sixth face of 300-W (train)."""
 
 
 class BlazeFace:
-    """MediaPipe's face detector: ``near`` for faces within two metres of a camera, ``far`` for faces that may be
-    small; it misses some that fill the picture, so that where it finds none, ``near`` looks too. The model files are
-    in MediaPipe's wheel; nothing is downloaded or sent."""
+    """MediaPipe's face detector: ``near`` its short range; ``far`` its full range, which misses some faces that fill
+    the picture, so that where it finds none, the short range looks too. Its mouth is one point, given for both
+    corners. The model files are in MediaPipe's wheel; nothing is downloaded or sent."""
 
-    def __init__(self, setting: str, threshold: float = 0.5) -> None:
+    def __init__(self, setting: str, threshold: float = THRESHOLD) -> None:
         with _quiet():
             try:
                 from mediapipe.python.solutions.face_detection import FaceDetection
             except ImportError as error:
-                remedy = "it exists for Python 3.10 to 3.12; pip install 'mediapipe==0.10.21'"
-                raise DetectorError(f"the face detector needs MediaPipe, which is not installed; {remedy}") from error
+                remedy = "in an environment of its own (Python 3.10 to 3.12): pip install 'landmark-tracker[mediapipe]'"
+                raise DetectorError(f"--detector mediapipe: MediaPipe 0.10.21 is not installed; {remedy}") from error
             self._networks: list[tuple[Any, tuple[float, float]]] = []
             for name in ("far", "near") if setting == "far" else ("near",):
                 network = FaceDetection(threshold, ("near", "far").index(name))
@@ -59,29 +225,42 @@ class BlazeFace:
     def __call__(self, image: Image) -> list[Detection]:
         for network, fit in self._networks:
             if found := network.process(image).detections:
-                detections = [_detection(item, fit, image.shape[1], image.shape[0]) for item in found]
+                detections = [_of_mediapipe(item, fit, image.shape[1], image.shape[0]) for item in found]
                 return sorted(detections, key=lambda detection: -detection.score)
         return []
 
 
-def _detection(item: Any, fit: tuple[float, float], width: int, height: int) -> Detection:
+def _of_mediapipe(item: Any, fit: tuple[float, float], width: int, height: int) -> Detection:
     """A detection of MediaPipe's, whose numbers are shares of the picture's ``width`` and ``height``."""
     scale, below = fit
     place = item.location_data.relative_bounding_box
     side = place.width * width
-    right_eye, left_eye = item.location_data.relative_keypoints[:2]  # the person's: right is on the image's left
-    angle = math.atan2((left_eye.y - right_eye.y) * height, (left_eye.x - right_eye.x) * width)
+    points = np.array([(p.x * width - 0.5, p.y * height - 0.5) for p in item.location_data.relative_keypoints[:4]])
+    points = points[[0, 1, 2, 3, 3]].astype(np.float32)  # its right eye is on the image's left, as our first is
+    across = points[1] - points[0]
+    angle = math.atan2(across[1], across[0])
     cx = (place.xmin + place.width / 2) * width - 0.5 - math.sin(angle) * below * side
     cy = (place.ymin + place.height / 2) * height - 0.5 + math.cos(angle) * below * side
     reach = side * scale / 2
-    return Detection(Box(cx - reach, cy - reach, cx + reach, cy + reach), float(item.score[0]), angle)
+    return Detection(Box(cx - reach, cy - reach, cx + reach, cy + reach), float(item.score[0]), angle, points)
 
 
-def load_detector(setting: str = "near") -> Detector:
-    """The face detector in its setting ``near`` (cameras) or ``far`` (files). DetectorError when it cannot be had."""
-    if setting not in FIT:
-        raise DetectorError(f"--detector {setting}: unknown; use {' or '.join(FIT)}")
-    return BlazeFace(setting)
+def load_detector(name: str | Path = "near") -> Detector:
+    """The face detector ``near`` (cameras) or ``far`` (files), ``mediapipe-near`` or ``mediapipe``, or that of a .onnx
+    file: one that ``tracker.training`` wrote, at the size of ``far``, or YuNet's. DetectorError when it cannot be had."""
+    if name in SETTINGS:
+        return FaceDet(Path(str(resources.files("weights"))) / WEIGHTS, SETTINGS[str(name)])
+    if name in ("mediapipe", "mediapipe-near"):
+        return BlazeFace("near" if name == "mediapipe-near" else "far")
+    path = Path(name)
+    if path.suffix == ".onnx":
+        if not path.is_file():
+            raise DetectorError(f"--detector {path}: there is no such file")
+        try:
+            return FaceDet(path, SETTINGS["far"])
+        except ModelError:
+            return YuNet(path, SETTINGS["far"])
+    raise DetectorError(f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file")
 
 
 @contextlib.contextmanager

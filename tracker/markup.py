@@ -16,7 +16,8 @@ class Markup:
 
     ``parts`` name ranges of points; ``edges`` are pairs joined by a line; ``mirror[i]`` is the point that point i
     becomes when the image is mirrored; ``eyes`` are the points whose mean is the centre of the eye on the image's
-    left and right; ``corners`` the two outer eye corners. Left and right are always the image's.
+    left and right; ``nose_mouth`` the tip of the nose and the two corners of the mouth; ``corners`` the two outer eye
+    corners. Left and right are always the image's.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Markup:
     edges: tuple[tuple[int, int], ...]
     mirror: tuple[int, ...]
     eyes: tuple[tuple[int, ...], tuple[int, ...]]
+    nose_mouth: tuple[int, int, int]
     corners: tuple[int, int] | None = None
     subsets: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
@@ -32,6 +34,11 @@ class Markup:
         """Centres (..., 2, 2) of the eye on the image's left and of that on its right, of points (..., P, 2)."""
         left, right = self.eyes
         return np.stack([points[..., list(left), :].mean(-2), points[..., list(right), :].mean(-2)], axis=-2)
+
+    def five(self, points: Array) -> Array:
+        """The five points (..., 5, 2) that a detector gives, of points (..., P, 2): eye centres, tip of the nose and
+        corners of the mouth, in the order of ``CELEBA5``."""
+        return np.concatenate([self.eye_centres(points), points[..., list(self.nose_mouth), :]], axis=-2)
 
 
 def _run(first: int, last: int) -> tuple[int, ...]:
@@ -84,7 +91,7 @@ def _ibug68() -> Markup:
         "51": _run(17, 67),
         "49": tuple(i for i in range(17, 68) if i not in (60, 64)),
     }
-    return Markup("ibug68", 68, parts, edges, mirror, (parts["left eye"], parts["right eye"]), (36, 45), subsets)
+    return Markup("ibug68", 68, parts, edges, mirror, (parts["left eye"], parts["right eye"]), (30, 48, 54), (36, 45), subsets)
 
 
 IBUG68 = _ibug68()
@@ -97,6 +104,7 @@ CELEBA5 = Markup(
     ((0, 2), (1, 2), (2, 3), (2, 4), (3, 4)),
     (1, 0, 2, 4, 3),
     ((0,), (1,)),
+    (2, 3, 4),
 )
 """Eye centres, nose tip and mouth corners of CelebA and of the LFW/net lists."""
 
@@ -113,7 +121,7 @@ def _aflw19() -> Markup:
     }
     edges = tuple(edge for name, part in parts.items() if name != "chin" for edge in _chain(part))
     pairs = [(i, 5 - i) for i in range(3)] + [(6 + i, 11 - i) for i in range(3)] + [(12, 14), (15, 17)]
-    return Markup("aflw19", 19, parts, edges, _mirror(19, pairs), ((7,), (10,)), (6, 11))
+    return Markup("aflw19", 19, parts, edges, _mirror(19, pairs), ((7,), (10,)), (13, 15, 17), (6, 11))
 
 
 AFLW19 = _aflw19()
@@ -143,7 +151,7 @@ def _cofw29() -> Markup:
         + _chain((22, 25, 23, 26), closed=True)
     )
     pairs = [(0, 1), (2, 3), (4, 6), (5, 7), (8, 9), (10, 11), (12, 14), (13, 15), (16, 17), (18, 19), (22, 23)]
-    return Markup("cofw29", 29, parts, edges, _mirror(29, pairs), ((16,), (17,)), (8, 9))
+    return Markup("cofw29", 29, parts, edges, _mirror(29, pairs), ((16,), (17,)), (20, 22, 23), (8, 9))
 
 
 COFW29 = _cofw29()
@@ -179,7 +187,7 @@ def _wflw98() -> Markup:
     pairs += [(55, 59), (56, 58)]
     pairs += [(60 + i, 72 - i) for i in range(5)] + [(65 + i, 75 - i) for i in range(3)]
     pairs += [(76, 82), (77, 81), (78, 80), (83, 87), (84, 86), (88, 92), (89, 91), (93, 95), (96, 97)]
-    return Markup("wflw98", 98, parts, edges, _mirror(98, pairs), (parts["left eye"], parts["right eye"]), (60, 72))
+    return Markup("wflw98", 98, parts, edges, _mirror(98, pairs), (parts["left eye"], parts["right eye"]), (54, 76, 82), (60, 72))
 
 
 WFLW98 = _wflw98()

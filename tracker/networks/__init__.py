@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tracker.networks.aan import AAN
+from tracker.networks.facedet import FaceDet
 from tracker.networks.trnet import CNN6, TRNet20
 
-Network = TRNet20 | AAN | CNN6
+Network = TRNet20 | AAN | CNN6 | FaceDet
 
-NETWORKS: Mapping[str, type[Network]] = {"trnet20": TRNet20, "aan": AAN, "cnn6": CNN6}
+NETWORKS: Mapping[str, type[Network]] = {"trnet20": TRNet20, "aan": AAN, "cnn6": CNN6, "facedet": FaceDet}
 
 
 def build(network: str, points: int, options: Mapping[str, Any] | None = None) -> Network:

@@ -13,14 +13,19 @@ from typing import Any
 import torch
 
 from tracker.core import TrackerError
+from tracker.detector import load_detector
+from tracker.model import load_model
 from tracker.networks import NETWORKS
 from tracker.training.compare import compare
 from tracker.training.datasets import LabelledFace, held_out, validation_names
+from tracker.training.detect import train_detector
 from tracker.training.export import export
+from tracker.training.label import label, other_faces, read_others
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
 from tracker.training.readers import READERS, THINNED, VALIDATION
 from tracker.training.refine import refine
+from tracker.training.scenes import photos, textures
 
 SETS = f"sets by comma, of one markup and the fine one first (300w,ytf68); there are {', '.join(READERS)}"
 
@@ -49,6 +54,22 @@ def main(arguments: list[str] | None = None) -> int:
     refining.add_argument("--steps", type=int, default=2000, help="(2000)")
     comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of 300-W")
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
+    detecting = commands.add_parser("detector", parents=[data], help="train the face detector, or resume it")
+    detecting.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
+    detecting.add_argument("--labelled", type=Path, nargs="*", default=[], help="folders that 'label' wrote")
+    detecting.add_argument("--others", type=Path, help="file that 'others' wrote: faces without a label, not asked for")
+    detecting.add_argument("--steps", type=int, default=30000, help="(30000)")
+    detecting.add_argument("--batch", type=int, default=24, help="scenes of 256 pixels a step (24)")
+    detecting.add_argument("--seed", type=int, default=1, help="(1)")
+    labelling = commands.add_parser("label", help="give the faces of a folder of pictures the landmarks a model finds")
+    labelling.add_argument("folder", type=Path, help="pictures, with or without a trainImageList.txt of five points")
+    labelling.add_argument("--out", type=Path, required=True, help="folder for pictures and .pts files")
+    labelling.add_argument("--model", default="trnet-68", help="name of a model, or path to a file (trnet-68)")
+    seeking = commands.add_parser("others", parents=[data], help="find the faces without a label in labelled pictures")
+    seeking.add_argument("--labelled", type=Path, nargs="*", default=[], help="folders that 'label' wrote")
+    seeking.add_argument("--out", type=Path, required=True, help="file to write (.json)")
+    for parser_ in (labelling, seeking):
+        parser_.add_argument("--detector", default="far", help="see python -m tracker track --help (far)")
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
@@ -62,6 +83,14 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "compare":
             faces = READERS["300w"](given.data / "300w")
             print("\n".join(compare(given.models, [face for face in faces if face.name in validation_names()])))
+        elif given.command == "detector":
+            _detector(given)
+        elif given.command == "label":
+            kept, seen = label(given.folder, given.out, load_model(given.model), load_detector(given.detector))
+            print(f"{kept} of {seen} faces labelled")
+        elif given.command == "others":
+            faces = [face for faces in _photographed(given) for face in faces]
+            print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")
         elif given.command == "refine":
             _refine(given)
         else:
@@ -94,6 +123,23 @@ def _train(given: argparse.Namespace) -> None:
             unseen = held_out(faces)
             sets[index] = [face for face in faces if face.name not in unseen]
     train(run, sets, validation, given.out, given.device)
+
+
+def _photographed(given: argparse.Namespace) -> list[list[LabelledFace]]:
+    """The sets whose photos the face detector learns from."""
+    sets = [READERS[name](given.data / name) for name in ("300w", "ytf68")]
+    return sets + [READERS["pseudo"](folder) for folder in given.labelled]
+
+
+def _detector(given: argparse.Namespace) -> None:
+    others = read_others(given.others) if given.others else {}
+    training, validation = [], []
+    for faces in _photographed(given):
+        unseen = held_out(faces)
+        training += photos([face for face in faces if face.name not in unseen], others)
+        validation += photos([face for face in faces if face.name in unseen], others)
+    run = Run("facedet", steps=given.steps, batch=given.batch, seed=given.seed)
+    train_detector(run, training, textures(), validation, given.out)
 
 
 def _refine(given: argparse.Namespace) -> None:

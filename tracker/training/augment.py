@@ -83,9 +83,9 @@ def photographed(picture: Image, rng: np.random.Generator) -> Image:
     return picture
 
 
-def blurred(picture: Image, rng: np.random.Generator) -> Image:
-    """Out of focus, or moved while the shutter was open."""
-    size = picture.shape[0]
+def blurred(picture: Image, rng: np.random.Generator, size: float | None = None) -> Image:
+    """Out of focus, or moved while the shutter was open; ``size`` is the side of a face's crop, by default all."""
+    size = size or picture.shape[0]
     if rng.random() < 0.5:
         return cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.4, 1.2) * size / 64)  # type: ignore[return-value]
     length = int(rng.integers(2, 6) * size / 64) | 1
@@ -99,8 +99,8 @@ def blurred(picture: Image, rng: np.random.Generator) -> Image:
 
 def shaded(light: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
     """Light from one side."""
-    size = light.shape[0]
-    x, y = np.meshgrid(np.linspace(-1, 1, size, dtype=np.float32), np.linspace(-1, 1, size, dtype=np.float32))
+    height, width = light.shape[:2]
+    x, y = np.meshgrid(np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32))
     angle = rng.uniform(0, 2 * math.pi)
     slope = np.float32(math.cos(angle)) * x + np.float32(math.sin(angle)) * y
     return light * np.exp(np.float32(rng.uniform(0.2, 0.9)) * slope)[..., None]
@@ -109,7 +109,7 @@ def shaded(light: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDAr
 def cover(light: npt.NDArray[np.float32], rng: np.random.Generator) -> None:
     """Lay a rectangle of one colour, of noise or of another part of the crop over the face; or cut the crop off
     at one side, as at the edge of a frame."""
-    size = light.shape[0]
+    size = min(light.shape[:2])
     width, height = (int(value) for value in rng.integers(size // 12, size // 2, 2))
     x, y = int(rng.integers(-width // 2, size - width // 2)), int(rng.integers(-height // 2, size - height // 2))
     place = np.s_[max(y, 0) : y + height, max(x, 0) : x + width]

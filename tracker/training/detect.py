@@ -1,0 +1,194 @@
+"""How the face detector is trained: its loss, its measure and its loop."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from tracker.core import Image
+from tracker.detector import decode, suppress
+from tracker.markup import CELEBA5
+from tracker.networks.facedet import FaceDet
+from tracker.training.loop import Run, TrainingError, _average, normalised
+from tracker.training.scenes import Photo, Scene, Scenes
+
+
+def detection_loss(cells: Tensor, targets: Tensor, states: Tensor) -> dict[str, Tensor]:
+    """The parts of the loss, over the number of cells that should see a face.
+
+    ``cells`` (N, C, 14) from ``FaceDet.cells``; ``targets`` (N, C, 13) and ``states`` (N, C) as ``scenes.Scene`` has
+    them. ``score`` is the focal loss (Lin et al., 2017, equation 5, gamma 2, without alpha) over the cells that are
+    asked; ``box`` and ``points`` are mean distances, in sides of the face, over those that see one.
+    """
+    logits, faces = cells[..., 0].float(), cells[..., 1:].float()
+    seen, asked = states == 1, states >= 0
+    count = seen.sum().clamp(min=1)
+    truth = seen.float()
+    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    wrong = torch.where(seen, 1 - logits.sigmoid(), logits.sigmoid())
+    score = (entropy * wrong.square() * asked).sum() / count
+    found, wanted = faces[seen], targets[seen]
+    strides = 1 / (4 * wanted[:, 2:3].exp())  # one stride in sides of the face
+    box = ((found[:, :2] - wanted[:, :2]) * strides).abs().sum() + (found[:, 2] - wanted[:, 2]).abs().sum()
+    points = (found[:, 3:] - wanted[:, 3:]).abs().sum() / 5
+    return {"score": score, "box": box / count, "points": points / count}
+
+
+def measure(network: FaceDet, scenes: Sequence[Scene], run: Run) -> dict[str, float]:
+    """Recall and false positives a picture, both in per cent, at scores of 0.5 and 0.3, and the mean distance of the
+    points of found faces in per cent of the side. A hit: the five points are on average within 0.15 sides of the truth's
+    (about 0.3 eye distances)."""
+    hits, wrong, total, errors = {0.3: 0, 0.5: 0}, {0.3: 0, 0.5: 0}, 0, []
+    network.eval()
+    for scene in scenes:
+        image, faces = scene.image, scene.faces
+        planes = normalised(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], run)
+        with torch.inference_mode():
+            found = network(planes)
+        size = (image.shape[0], image.shape[1])
+        candidates = suppress(decode(found["scores"][0].numpy(), found["faces"][0].numpy(), size, 0.3))
+        total += len(faces)
+        used = np.zeros(len(candidates), np.bool_)
+        for face in faces:
+            if not len(candidates):
+                continue
+            apart = np.linalg.norm((candidates[:, 4:] - face[3:]).reshape(-1, 5, 2), axis=-1).mean(1) / face[2]
+            apart[used] = np.inf
+            best = int(apart.argmin())
+            if apart[best] < 0.15:
+                used[best] = True
+                errors.append(apart[best])
+                for threshold in hits:
+                    hits[threshold] += int(candidates[best, 0] >= threshold)
+        for threshold in wrong:
+            wrong[threshold] += int((candidates[~used, 0] >= threshold).sum())
+    figures = {f"recall_{threshold}": 100 * hits[threshold] / max(total, 1) for threshold in hits}
+    figures |= {f"wrong_{threshold}": 100 * wrong[threshold] / max(len(scenes), 1) for threshold in wrong}
+    return {key: round(float(value), 3) for key, value in (figures | {"points": 100 * float(np.mean(errors or [0]))}).items()}
+
+
+def train_detector(
+    run: Run,
+    photos: Sequence[Photo],
+    textures: Sequence[Image],
+    validation: Sequence[Photo],
+    folder: Path,
+    device: str = "cpu",
+    validate_every: int = 1000,
+    save_every: float = 180.0,
+) -> FaceDet:
+    """Train the detector of ``run`` on scenes of ``photos``, or resume it from ``folder``; the averaged network.
+
+    Files as ``loop.train`` writes them. TrainingError when there are no photos, and when ``folder`` holds another run.
+    """
+    if not photos:
+        raise TrainingError("no photos of faces to train the detector on; check --data")
+    folder.mkdir(parents=True, exist_ok=True)
+    cv2.setNumThreads(1)
+    torch.manual_seed(run.seed)
+    network = FaceDet(CELEBA5.size, **run.options).to(device)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = copy.deepcopy(network).eval()
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": run.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=run.rate)
+    first, checkpoint = 0, folder / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        changed = {key for key, value in asdict(run).items() if saved["run"].get(key) != value} - {"steps"}
+        if changed:
+            others = ", ".join(sorted(changed))
+            raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
+        network.load_state_dict(saved["network"])
+        average.load_state_dict(saved["average"])
+        optimiser.load_state_dict(saved["optimiser"])
+        first = saved["step"]
+
+    def save(step: int) -> None:
+        state = {
+            "offset": (0.0, 0.0),
+            "run": asdict(run),
+            "markup": CELEBA5.name,
+            "sets": ["300w", "ytf68", "lfw_net_5pt", "aflw"],
+            "step": step,
+            "network": network.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+        }
+        torch.save(state, folder / "checkpoint.part")
+        os.replace(folder / "checkpoint.part", checkpoint)
+
+    unseen = Scenes(validation, textures, 1, run.seed + 1)
+    pictures = [unseen.scene(256, np.random.default_rng((run.seed + 1, index))) for index in range(400)]
+    scenes = Scenes(photos, textures, run.batch, run.seed)
+    saved_at, sums, since = time.monotonic(), {}, 0
+    for step, (images, targets, states) in enumerate(
+        tqdm(_stream(scenes, first, run.steps), initial=first, total=run.steps, unit=" steps", desc=folder.name, mininterval=2),
+        first,
+    ):
+        for group in optimiser.param_groups:
+            group["lr"] = run.rate_at(step)
+        inputs = normalised(images.to(device), run).to(memory_format=torch.channels_last)
+        network.train()
+        with torch.autocast(device, torch.bfloat16):
+            cells = network.cells(inputs)
+        parts = detection_loss(cells, targets.to(device), states.to(device))
+        loss = parts["score"] + parts["box"] + 2 * parts["points"]
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
+        optimiser.step()
+        _average(average, network, min(run.average, (1 + step) / (10 + step)))
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0.0) + value.detach()
+        since += 1
+        if (step + 1) % validate_every == 0 or step + 1 == run.steps:
+            means = {key: round(float(value) / since, 4) for key, value in sums.items()}
+            sums, since = {}, 0
+            line = {"step": step + 1, "time": round(time.time()), "rate": run.rate_at(step), **means}
+            line |= measure(average, pictures, run)
+            with (folder / "log.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+            tqdm.write(json.dumps(line))
+        if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
+            save(step + 1)
+            saved_at = time.monotonic()
+    return average
+
+
+def _stream(scenes: Scenes, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """The batches from ``first`` on, made ahead in one thread."""
+
+    def made(step: int) -> tuple[Tensor, Tensor, Tensor]:
+        images, targets, states = scenes[step]
+        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets), torch.from_numpy(states)
+
+    with ThreadPoolExecutor(1) as worker:
+        ahead: deque[Future[tuple[Tensor, Tensor, Tensor]]] = deque()
+        try:
+            for step in range(first, last):
+                ahead.append(worker.submit(made, step))
+                if len(ahead) > 4:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()

@@ -1,0 +1,121 @@
+"""Labels that a model and a detector make: landmarks of faces that have none, and where the others in a photo are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from tracker.annotations import Annotation, read_five_point_list, write_pts
+from tracker.core import Box, Crop, Face, Image
+from tracker.detector import Detector, roll
+from tracker.model import LandmarkModel
+from tracker.tracking import views_agree
+from tracker.training.datasets import DataError, LabelledFace, read_picture
+
+FIVE_APART = 0.08
+"""Mean distance of the model's five points from a set's own, in sides of the face, beyond which it saw another face."""
+
+
+def label(folder: Path, out: Path, model: LandmarkModel, detector: Detector) -> tuple[int, int]:
+    """Label the pictures of ``folder`` with ``model``, as a folder that ``read_pseudo`` reads: how many, and of how many.
+
+    Where ``folder`` holds a ``trainImageList.txt`` of five points (the LFW and net pictures), the model starts from them
+    and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the model
+    agrees with itself over shifted views. DataError when there are no pictures.
+    """
+    table = folder / "trainImageList.txt"
+    known = {face.picture: face for face in read_five_point_list(table)} if table.exists() else {}
+    pictures = sorted(known) or sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg"))
+    if not pictures:
+        raise DataError(f"{folder}: no .jpg files to label; give the folder of a set")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "markup.txt").write_text(model.markup.name + "\n")
+    kept = 0
+    for name in tqdm(pictures, desc=f"labelling {folder.name}", unit=" faces"):
+        image = np.ascontiguousarray(read_picture(folder / name))
+        face = _located(image, model, detector, known.get(name))
+        if face is None:
+            continue
+        target = out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / name, target)
+        write_pts(target.with_suffix(".pts"), face.points)
+        kept += 1
+    return kept, len(pictures)
+
+
+def _located(image: Image, model: LandmarkModel, detector: Detector, known: Annotation | None) -> Face | None:
+    """The face that the known five points are of, or the largest that the detector sees, if views agree on it."""
+    if known is not None:
+        side = max(Box.around(known.points).width, Box.around(known.points).height) * 2.2
+        cx, cy = known.points.mean(0)
+        angle = roll(known.points)
+        start = Crop(float(cx), float(cy), side * model.spec.context, model.spec.input_size, angle)
+    else:
+        found = max(detector(image), key=lambda detection: detection.box.area, default=None)
+        if found is None:
+            return None
+        start = model.crop(found.box, found.angle)
+    for _ in range(2):
+        (face,) = model.locate(image, [start])
+        start = model.crop_around(face.points)
+    (face,) = model.locate(image, [start])
+    if known is not None:
+        apart = np.linalg.norm(model.markup.five(face.points) - known.points, axis=1).mean()
+        if apart > FIVE_APART * max(face.box.width, face.box.height):
+            return None
+    return face if views_agree(model, face, image) else None
+
+
+def other_faces(faces: Sequence[LabelledFace], detector: Detector, out: Path) -> int:
+    """Look in the picture of every labelled face for faces of others and write where they are to ``out`` (JSON: by set
+    and name, a list of centre x, y and side in pixels of the face's picture): how many there are.
+
+    The detector sees the whole picture and its four quarters at twice the size. What it finds
+    on the labelled face itself does not count."""
+    found: dict[str, list[list[float]]] = {}
+    for face in tqdm(faces, desc="looking for others", unit=" pictures"):
+        own = Box.around(face.points)
+        others: list[Box] = []
+        for part, x0, y0, scale in _views(face.image):
+            for seen in detector(part):
+                corners = np.array([[seen.box.x0, seen.box.y0], [seen.box.x1, seen.box.y1]])
+                corners = (corners + 0.5) / scale - 0.5 + (x0, y0)
+                box = Box(*(float(value) for value in corners.ravel()))
+                mine = box.intersection(own) > 0.2 * min(box.area, own.area)
+                if not mine and not any(box.iou(other) > 0.4 for other in others):
+                    others.append(box)
+        if others:
+            found[f"{face.dataset}/{face.name}"] = [
+                [round(value, 1) for value in (*box.centre, max(box.width, box.height))] for box in others
+            ]
+    part_file = out.with_name(out.name + ".part")
+    part_file.write_text(json.dumps(found, indent=0) + "\n")
+    os.replace(part_file, out)
+    return sum(map(len, found.values()))
+
+
+def read_others(path: Path) -> dict[str, list[list[float]]]:
+    """What ``other_faces`` wrote. DataError when it cannot be read."""
+    try:
+        found = json.loads(path.read_text())
+        return {name: [[float(value) for value in face] for face in faces] for name, faces in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a readable list of faces ({error}); make it with 'others'") from error
+
+
+def _views(image: Image) -> Iterable[tuple[Image, int, int, float]]:
+    """The picture, and its quarters (overlapping by a fifth) at twice the size: each with its corner and its scale."""
+    yield image, 0, 0, 1.0
+    height, width = (round(0.6 * side) for side in image.shape[:2])
+    for y0 in (0, image.shape[0] - height):
+        for x0 in (0, image.shape[1] - width):
+            part = np.ascontiguousarray(image[y0 : y0 + height, x0 : x0 + width])
+            yield cv2.resize(part, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR), x0, y0, 2.0  # type: ignore[misc]
