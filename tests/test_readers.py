@@ -19,9 +19,10 @@ from tracker.annotations import (
     read_wflw_list,
 )
 from tracker.core import Image
+from tracker.datasets import DataError, protocol_300vw
 from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 from tracker.training.__main__ import main
-from tracker.training.datasets import DataError, LabelledFace, group, held_out
+from tracker.training.datasets import LabelledFace, group, held_out
 from tracker.training.readers import (
     READERS,
     TERMS,
@@ -34,7 +35,6 @@ from tracker.training.readers import (
     read_lfw_net,
     read_pseudo,
     read_wflw,
-    training_300vw,
 )
 
 WIDTH, HEIGHT = 240, 180
@@ -360,7 +360,7 @@ def test_a_video_that_does_not_fit_its_labels_is_refused(video: Path) -> None:
 
 
 def test_the_training_videos_are_those_of_the_protocol() -> None:
-    ids = training_300vw()
+    ids = protocol_300vw().train
     assert len(ids) == len(set(ids)) == 50
     assert not {"114", "203", "410"} & set(ids), "these are of the test categories"
 

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from tracker.core import TrackerError
+from tracker.datasets import validation_names
 from tracker.networks import NETWORKS
 from tracker.training.compare import compare
-from tracker.training.datasets import LabelledFace, held_out, validation_names
+from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.export import export
 from tracker.training.loop import Run, train
 from tracker.training.losses import LOSSES
