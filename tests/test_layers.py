@@ -13,7 +13,7 @@ FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((R
 LAYERS = [
     {"core"},
     {"markup", "annotations", "sources", "smoothing"},
-    {"metrics", "draw", "backends", "signals"},
+    {"metrics", "draw", "backends", "signals", "datasets"},
     {"detector", "model", "sinks"},
     {"tracking"},
     {"batch"},

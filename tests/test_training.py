@@ -13,10 +13,11 @@ import torch
 
 from tracker import load_model
 from tracker.core import Box
+from tracker.datasets import DataError, validation_names
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
-from tracker.training.datasets import LARGEST, DataError, LabelledFace, kept, validation_names
+from tracker.training.datasets import LARGEST, LabelledFace, kept
 from tracker.training.loop import Batches, Run, TrainingError, measure, train
 from tracker.training.readers import read_300w
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -157,9 +159,8 @@ def read_aflw_mat(path: Path) -> tuple[list[Annotation], list[Annotation]]:
     return faces[:AFLW_TRAINING], faces[AFLW_TRAINING:]
 
 
-def read_cofw_mat(path: Path) -> Iterator[tuple[Image, Annotation]]:
-    """Pictures (H, W, 3) in RGB and faces of COFW (``COFW_train_color.mat``, ``COFW_test_color.mat``), one by one; the
-    faces are named by their number from 1.
+def read_cofw_mat(path: Path) -> list[Annotation]:
+    """Faces of COFW (``COFW_train_color.mat``, ``COFW_test_color.mat``), named by their number from 1.
 
     The files are HDF5, as MATLAB writes from version 7.3 on, with every array transposed: cells ``IsTr`` of pictures,
     some of them grey, ``phisTr`` with 29 x, 29 y and 29 times 1 for hidden, ``bboxesTr`` with x, y, width and height;
@@ -167,25 +168,37 @@ def read_cofw_mat(path: Path) -> Iterator[tuple[Image, Annotation]]:
 
     Needs h5py; AnnotationError without it, and when the file is not as described.
     """
+    with _cofw(path) as (held, end):
+        labels = held[f"phis{end}"][()].T
+        labels, boxes = labels.reshape(len(labels), 3, 29), held[f"bboxes{end}"][()].T.reshape(len(labels), 4)
+        faces = []
+        for number, (label, box) in enumerate(zip(labels, boxes, strict=True), 1):
+            points = label[:2].T.astype(np.float32) - np.float32(1)
+            x, y, width, height = (float(value) for value in box)
+            place = Box(x - 1, y - 1, x - 1 + width, y - 1 + height)
+            faces.append(Annotation(f"{number:06d}", points, place, occluded=label[2] != 0))
+        return faces
+
+
+def read_cofw_picture(path: Path, number: int) -> Image:
+    """Picture (H, W, 3) ``number``, from 1, of a file of COFW, in RGB; see ``read_cofw_mat``."""
+    with _cofw(path) as (held, end):
+        picture = held[held[f"Is{end}"][()].ravel()[number - 1]][()].T
+        if picture.dtype != np.uint8:
+            raise ValueError("not a picture")
+        return np.ascontiguousarray(picture if picture.ndim == 3 else np.stack([picture] * 3, -1))
+
+
+@contextmanager
+def _cofw(path: Path) -> Iterator[tuple[Any, str]]:
+    """The opened file and the end of its names. Whatever fails within is an AnnotationError."""
     try:
         import h5py
     except ImportError as error:
         raise AnnotationError(f"{path}: needs h5py; run pip install 'landmark-tracker[data]'") from error
     try:
         with h5py.File(path, "r") as held:
-            end = "Tr" if "phisTr" in held else "T"
-            pictures = held[f"Is{end}"][()].ravel()
-            labels = held[f"phis{end}"][()].T.reshape(len(pictures), 3, 29)
-            boxes = held[f"bboxes{end}"][()].T.reshape(len(pictures), 4)
-            for number, (reference, label, box) in enumerate(zip(pictures, labels, boxes, strict=True), 1):
-                picture = held[reference][()].T
-                if picture.dtype != np.uint8:
-                    raise ValueError("not a picture")
-                image = np.ascontiguousarray(picture if picture.ndim == 3 else np.stack([picture] * 3, -1))
-                points = label[:2].T.astype(np.float32) - np.float32(1)
-                x, y, width, height = (float(value) for value in box)
-                place = Box(x - 1, y - 1, x - 1 + width, y - 1 + height)
-                yield image, Annotation(f"{number:06d}", points, place, occluded=label[2] != 0)
+            yield held, "Tr" if "phisTr" in held else "T"
     except Exception as error:  # h5py raises whatever a damaged file leads it to
         raise AnnotationError(f"{path}: not a COFW_..._color.mat of COFW; download it again") from error
 

@@ -260,7 +260,9 @@ def load_detector(name: str | Path = "near") -> Detector:
             return FaceDet(path, SETTINGS["far"])
         except ModelError:
             return YuNet(path, SETTINGS["far"])
-    raise DetectorError(f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file")
+    raise DetectorError(
+        f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file"
+    )
 
 
 @contextlib.contextmanager

@@ -91,7 +91,9 @@ def _ibug68() -> Markup:
         "51": _run(17, 67),
         "49": tuple(i for i in range(17, 68) if i not in (60, 64)),
     }
-    return Markup("ibug68", 68, parts, edges, mirror, (parts["left eye"], parts["right eye"]), (30, 48, 54), (36, 45), subsets)
+    return Markup(
+        "ibug68", 68, parts, edges, mirror, (parts["left eye"], parts["right eye"]), (30, 48, 54), (36, 45), subsets
+    )
 
 
 IBUG68 = _ibug68()
@@ -187,7 +189,9 @@ def _wflw98() -> Markup:
     pairs += [(55, 59), (56, 58)]
     pairs += [(60 + i, 72 - i) for i in range(5)] + [(65 + i, 75 - i) for i in range(3)]
     pairs += [(76, 82), (77, 81), (78, 80), (83, 87), (84, 86), (88, 92), (89, 91), (93, 95), (96, 97)]
-    return Markup("wflw98", 98, parts, edges, _mirror(98, pairs), (parts["left eye"], parts["right eye"]), (54, 76, 82), (60, 72))
+    return Markup(
+        "wflw98", 98, parts, edges, _mirror(98, pairs), (parts["left eye"], parts["right eye"]), (54, 76, 82), (60, 72)
+    )
 
 
 WFLW98 = _wflw98()

@@ -98,6 +98,21 @@ class Tracker:
         clock.lap("smooth")
         return Result(frame, faces, clock.milliseconds)
 
+    def start(self, frame: Frame, box: Box) -> Result:
+        """Begin with the face whose landmarks fill ``box`` (frame pixels) of the first frame, without asking the
+        detector for it: for a box known from elsewhere. The frames after it go to ``update``."""
+        image, now = frame.image, frame.time
+        clock = _Clock()
+        (face,) = self._again(image, self._model.locate(image, [self._model.crop(box)]))
+        track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
+        self._next_id += 1
+        self._tracks.append(track)
+        self._time = self._looked = now
+        clock.lap("landmarks")
+        faces = (self._smoothed(track, now),)
+        clock.lap("smooth")
+        return Result(frame, faces, clock.milliseconds)
+
     def _follow(self, image: Image, now: float) -> None:
         """Locate every face anew from the crop about its last points."""
         crops = [self._model.crop_around(track.face.points) for track in self._tracks]

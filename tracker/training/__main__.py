@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from tracker.core import TrackerError
+from tracker.datasets import validation_names
 from tracker.detector import load_detector
 from tracker.model import load_model
 from tracker.networks import NETWORKS
 from tracker.training.compare import compare
-from tracker.training.datasets import LabelledFace, held_out, validation_names
+from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.detect import train_detector
 from tracker.training.export import export
 from tracker.training.label import label, other_faces, read_others

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import cv2
 import numpy as np
 
 from tracker.annotations import Flags
-from tracker.core import Box, Image, Points, TrackerError
+from tracker.core import Box, Image, Points
+from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.markup import CELEBA5, IBUG68, Markup
 from tracker.metrics import inter_ocular
 
@@ -24,10 +22,6 @@ LARGEST = 176
 
 SPREAD = {CELEBA5.name: 0.45}
 """Side of the square about all points of a markup, in sides of that about the 68 points, where it is much smaller."""
-
-
-class DataError(TrackerError):
-    """A data set that is missing or incomplete."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,31 +62,11 @@ def label_offset(dataset: str) -> tuple[float, float]:
     return LABEL_OFFSET.get(dataset, (0.0, 0.0))
 
 
-def validation_names() -> frozenset[str]:
-    """Names of the 300-W faces that are never trained on (before a last run that says so)."""
-    text = (resources.files("tracker.training") / "validation_300w.txt").read_text()
-    return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
-
-
 def held_out(faces: Sequence[LabelledFace]) -> frozenset[str]:
-    """Names of the faces of one set to validate on: the list of 300-W, else those of every tenth ``group``."""
+    """Names of the faces of one set to validate on: the list of 300-W, else those that ``kept_apart`` chooses."""
     if faces and faces[0].dataset == "300w":
         return validation_names()
-    chosen = set(sorted({group(face.name) for face in faces})[9::10])
-    return frozenset(face.name for face in faces if group(face.name) in chosen)
-
-
-def group(name: str) -> str:
-    """The person, photo or video that the name of a face tells: without its folder, its suffix and its last number."""
-    return re.sub(r"(_\d+)?(\.\w+)?$", "", name.rpartition("/")[2])
-
-
-def read_picture(path: Path) -> Image:
-    """The picture (H, W, 3) in RGB; DataError when it is missing or damaged."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise DataError(f"{path}: missing or not a picture; unpack the set again")
-    return bgr[:, :, ::-1]  # type: ignore[return-value]
+    return frozenset(face.name for face in faces if kept_apart(face.name))
 
 
 def kept(

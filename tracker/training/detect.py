@@ -79,7 +79,10 @@ def measure(network: FaceDet, scenes: Sequence[Scene], run: Run) -> dict[str, fl
             wrong[threshold] += int((candidates[~used, 0] >= threshold).sum())
     figures = {f"recall_{threshold}": 100 * hits[threshold] / max(total, 1) for threshold in hits}
     figures |= {f"wrong_{threshold}": 100 * wrong[threshold] / max(len(scenes), 1) for threshold in wrong}
-    return {key: round(float(value), 3) for key, value in (figures | {"points": 100 * float(np.mean(errors or [0]))}).items()}
+    return {
+        key: round(float(value), 3)
+        for key, value in (figures | {"points": 100 * float(np.mean(errors or [0]))}).items()
+    }
 
 
 def train_detector(
@@ -140,7 +143,14 @@ def train_detector(
     scenes = Scenes(photos, textures, run.batch, run.seed)
     saved_at, sums, since = time.monotonic(), {}, 0
     for step, (images, targets, states) in enumerate(
-        tqdm(_stream(scenes, first, run.steps), initial=first, total=run.steps, unit=" steps", desc=folder.name, mininterval=2),
+        tqdm(
+            _stream(scenes, first, run.steps),
+            initial=first,
+            total=run.steps,
+            unit=" steps",
+            desc=folder.name,
+            mininterval=2,
+        ),
         first,
     ):
         for group in optimiser.param_groups:

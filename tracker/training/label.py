@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from tracker.annotations import Annotation, read_five_point_list, write_pts
 from tracker.core import Box, Crop, Face, Image
+from tracker.datasets import DataError, read_picture
 from tracker.detector import Detector, roll
 from tracker.model import LandmarkModel
 from tracker.tracking import views_agree
-from tracker.training.datasets import DataError, LabelledFace, read_picture
+from tracker.training.datasets import LabelledFace
 
 FIVE_APART = 0.08
 """Mean distance of the model's five points from a set's own, in sides of the face, beyond which it saw another face."""

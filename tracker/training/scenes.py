@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.core import Crop, Image
+from tracker.datasets import DataError, read_picture
 from tracker.detector import STRIDES, roll
 from tracker.training.augment import blurred, cover, shaded
-from tracker.training.datasets import DataError, LabelledFace, read_picture
+from tracker.training.datasets import LabelledFace
 
 SIZES = ((0.0, 44.0), (28.0, 100.0), (64.0, math.inf))
 """Sides of the faces, in pixels, that each level of the network is asked for; in between, two are."""
@@ -35,7 +36,6 @@ class Scene:
     image: Image
     faces: list[npt.NDArray[np.float32]]
     unknown: list[Sequence[float]]
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +99,9 @@ class Scenes:
         scenes = [self.scene(size, rng) for _ in range(count)]
         images, targets, states = (
             np.stack(values)
-            for values in zip(*((scene.image, *asked(scene.faces, scene.unknown, size)) for scene in scenes), strict=True)
+            for values in zip(
+                *((scene.image, *asked(scene.faces, scene.unknown, size)) for scene in scenes), strict=True
+            )
         )
         return images, targets, states
 
