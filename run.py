@@ -1,4 +1,4 @@
-"""``python3 run.py demo [VIDEO]`` and ``python3 run.py test``: makes .venv, installs what the job needs, runs it.
+"""``python3 run.py demo [VIDEO]`` and ``python3 run.py test``: makes an environment, installs into it, runs.
 
 Needs nothing but Python 3.10 or newer; a second call finds everything in place.
 """
@@ -13,39 +13,54 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-SUPPORTED = ((3, 12), (3, 11), (3, 10))  # MediaPipe's last self-contained wheel ends at 3.12
+SUPPORTED = ((3, 13), (3, 12), (3, 11), (3, 10))
+NEWEST = {"test-mediapipe": (3, 12)}
+"""The newest Python that a job's packages exist for, where that is not the newest of all."""
 
 JOBS = {
     "demo": [["-m", "tracker.demo"]],
     "test": [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"], ["-m", "pytest"]],
+    "test-mediapipe": [["-m", "pytest", "tests/test_mediapipe.py"]],
 }
+AFTER = {"test": "test-mediapipe"}
+"""What a job goes on with, when it is called without arguments."""
 
 
-def interpreter() -> str:
-    """A Python that every dependency exists for: this one, else another on the path."""
-    if sys.version_info[:2] in SUPPORTED:
+def interpreter(job: str) -> str | None:
+    """A Python that every dependency of ``job`` exists for: this one, else another on the path, newest first."""
+    wanted = [version for version in SUPPORTED if version <= NEWEST.get(job, SUPPORTED[0])]
+    if sys.version_info[:2] in wanted:
         return sys.executable
-    for major, minor in SUPPORTED:
+    for major, minor in wanted:
         found = shutil.which(f"python{major}.{minor}")
         if found and subprocess.run([found, "-c", "import venv"], capture_output=True).returncode == 0:
             return found
-    sys.exit(f"error: this is Python {sys.version.split()[0]}; install Python 3.12, 3.11 or 3.10 and run this again")
+    return None
 
 
-def prepare(job: str) -> None:
-    """Make .venv and install the extra that is named like the job, unless that was done for this pyproject.toml."""
-    stamp = VENV / f"ready-{job}"
+def environment(job: str) -> Path:
+    """MediaPipe lays another OpenCV over ours, so that it has an environment of its own."""
+    return ROOT / (".venv-mediapipe" if job == "test-mediapipe" else ".venv")
+
+
+def prepare(job: str, base: str) -> Path:
+    """The Python of the environment of ``job``, which is made with ``base`` and given the extra that is named like the
+    job, unless that was done for this pyproject.toml."""
+    venv = environment(job)
+    python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    stamp = venv / f"ready-{job}"
     wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return
-    print(f"installing what '{job}' needs into {VENV} (once)", flush=True)
-    if not PYTHON.exists():
-        subprocess.run([interpreter(), "-m", "venv", str(VENV)], check=True)
-    pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    print(f"installing what '{job}' needs into {venv} (once)", flush=True)
+    if not python.exists():
+        subprocess.run([base, "-m", "venv", str(venv)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--editable", f".[{job}]"], cwd=ROOT, check=True)
     stamp.write_text(wanted)
+    size = sum(file.stat().st_size for file in venv.rglob("*") if file.is_file() and not file.is_symlink())
+    print(f"the environment is {size / 1e6:.0f} MB", flush=True)
+    return python
 
 
 def main(arguments: list[str]) -> int:
@@ -53,16 +68,26 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python3 run.py {{{'|'.join(JOBS)}}} [...]", file=sys.stderr)
         return 2
     job, *rest = arguments
+    base = interpreter(job)
+    if base is None:
+        newest, oldest = NEWEST.get(job, SUPPORTED[0]), SUPPORTED[-1]
+        wanted = f"{oldest[0]}.{oldest[1]} to {newest[0]}.{newest[1]}"
+        print(f"error: this is Python {sys.version.split()[0]}; '{job}' needs one from {wanted}", file=sys.stderr)
+        return 2
     try:
-        prepare(job)
+        python = prepare(job, base)
     except subprocess.CalledProcessError as error:
         print(f"error: {' '.join(map(str, error.cmd))} failed; read what it printed above", file=sys.stderr)
         return 2
     *first, last = JOBS[job]
     for command in [*first, [*last, *rest]]:
-        code = subprocess.run([str(PYTHON), *command], cwd=None if job == "demo" else ROOT).returncode
+        code = subprocess.run([str(python), *command], cwd=None if job == "demo" else ROOT).returncode
         if code:
             return code
+    if job in AFTER and not rest:
+        if interpreter(AFTER[job]) is not None:
+            return main([AFTER[job]])
+        print(f"not run: {AFTER[job]}, which needs an older Python than those found here")
     return 0
 
 

@@ -67,7 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model", default="trnet-68", help="name of a model (see: models) or a model file (default: trnet-68)"
     )
     tracking.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the model (default: cpu)")
-    tracking.add_argument("--detector", default="far", choices=("near", "far"), help="for faces near a camera, or any")
+    tracking.add_argument(
+        "--detector",
+        default="far",
+        help="near (for faces close to a camera), far, mediapipe, or a .onnx file (default: far)",
+    )
     tracking.add_argument("--max-faces", type=_count, default=4, metavar="N", help="faces to follow (default: 4)")
     tracking.add_argument("--no-smooth", action="store_true", help="write the points as located, without the filter")
     commands.add_parser("models", help="list the models at hand")

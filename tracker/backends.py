@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,15 @@ from tracker.core import TrackerError
 from tracker.markup import MARKUPS, Markup
 
 Outputs = Mapping[str, npt.NDArray[np.float32]]
+
+
+FACEDET = "facedet.onnx"
+"""The face detector's file among the weights."""
+
+
+def weights_folder() -> Path:
+    """Where the models lie that come with the program."""
+    return Path(str(resources.files("weights")))
 
 
 class ModelError(TrackerError):
@@ -63,8 +73,8 @@ class Spec:
             raise ValueError("context, mean, std and offset must be finite numbers")
         if not (self.context > 0 and self.std > 0):
             raise ValueError("context and std must be positive")
-        if not self.outputs or self.outputs[0] != "points":
-            raise ValueError("the first output must be 'points'")
+        if not self.outputs:
+            raise ValueError("a network needs outputs")
 
     @property
     def points(self) -> Markup:
@@ -89,7 +99,8 @@ class Spec:
 
 class Backend(Protocol):
     """Runs one network. ``run`` takes crops (N, S, S, 3) uint8 RGB and gives each output by name, N first:
-    ``points`` (N, P, 2) float32 in crop pixels, ``attention_0`` ... (N, h, w) from shallow to deep."""
+    ``points`` (N, P, 2) float32 in crop pixels, ``attention_0`` ... (N, h, w) from shallow to deep. For a face
+    detector, which takes pictures (N, H, W, 3), see ``networks.facedet``."""
 
     spec: Spec
     path: Path

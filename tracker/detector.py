@@ -7,9 +7,8 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tracker.backends import ModelError, OnnxBackend
+from tracker.backends import FACEDET, ModelError, OnnxBackend, weights_folder
 from tracker.core import Array, Box, Image, Points, TrackerError
 
 
@@ -40,11 +39,10 @@ class Detection:
 Detector = Callable[[Image], list[Detection]]
 """Takes an image (H, W, 3) uint8 RGB, gives the faces in it, best first."""
 
-SETTINGS = {"near": 192, "far": 384}
-"""The longer side of the network's input: ``near`` for faces within two metres of a camera, ``far`` for recordings, in
-which they may be small."""
+SETTINGS = {"near": 192, "far": 341}
+"""The longer side of the picture that the network sees: ``near`` for faces within two metres of a camera, ``far`` for
+recordings, in which they may be small (341 because a picture of 4:3 then is 256 high, and one of 16:9 192)."""
 
-WEIGHTS = "facedet.onnx"
 STRIDES = (8, 16, 32)
 """Input pixels from cell to cell of each level; the network has them too."""
 THRESHOLD = 0.5
@@ -68,26 +66,26 @@ class FaceDet:
         self._backend, self._side, self._threshold = OnnxBackend(path), side, threshold
         if self._backend.spec.network != "facedet":
             raise DetectorError(f"{path}: holds a landmark network, not a face detector; give it as --model")
-        self._input = np.zeros((0, 0, 3), np.uint8)
+        self._input, self._filled = np.zeros((0, 0, 3), np.uint8), (0, 0)
 
     def __call__(self, image: Image) -> list[Detection]:
         scale = self._letterbox(image)
         found = self._backend.run(self._input[None])
-        faces = decode(found["scores"][0], found["faces"][0], self._input.shape[:2], self._threshold)
+        rows, columns = self._input.shape[:2]
+        faces = decode(found["scores"][0], found["faces"][0], (rows, columns), self._threshold)
         return [_detection(face, scale) for face in suppress(faces)]
 
-    def _letterbox(self, image: Image) -> float:
-        """Shrink ``image`` into the network's input, whose sides are multiples of 32, in one warp: the scale."""
+    def _letterbox(self, image: Image) -> npt.NDArray[np.float32]:
+        """Shrink ``image`` straight into the corner of the network's input, whose sides are multiples of 32: the scale
+        in x and y."""
         height, width = image.shape[:2]
         scale = min(self._side / max(width, height), 1.0)
         columns, rows = max(round(width * scale), 1), max(round(height * scale), 1)
         shape = (-(-rows // 32) * 32, -(-columns // 32) * 32, 3)
-        if self._input.shape != shape:
-            self._input = np.zeros(shape, np.uint8)
-        matrix = np.array([[scale, 0, (scale - 1) / 2], [0, scale, (scale - 1) / 2]])
-        size = (shape[1], shape[0])
-        cv2.warpAffine(image, matrix, size, dst=self._input, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return scale
+        if (rows, columns) != self._filled:
+            self._input, self._filled = np.zeros(shape, np.uint8), (rows, columns)
+        cv2.resize(image, (columns, rows), dst=self._input[:rows, :columns], interpolation=cv2.INTER_LINEAR)
+        return np.array([columns / width, rows / height], np.float32)
 
 
 def decode(
@@ -147,10 +145,10 @@ def suppress(faces: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.array(kept, np.float32).reshape(-1, 14)
 
 
-def _detection(face: npt.NDArray[np.float32], scale: float) -> Detection:
-    """A face (14,) of ``suppress`` in an input ``scale`` times the frame."""
+def _detection(face: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> Detection:
+    """A face (14,) of ``suppress`` in an input ``scale`` (x, y) times the frame."""
     cx, cy = (face[1:3] + 0.5) / scale - 0.5
-    reach = face[3] / scale / 2
+    reach = face[3] / float(scale.mean()) / 2
     points = ((face[4:].reshape(5, 2) + 0.5) / scale - 0.5).astype(np.float32)
     box = Box(*(float(value) for value in (cx - reach, cy - reach, cx + reach, cy + reach)))
     return Detection(box, float(face[0]), roll(points), points)
@@ -205,11 +203,11 @@ lies below. Means over every sixth face of 300-W (train)."""
 
 
 class BlazeFace:
-    """MediaPipe's face detector: ``near`` its short range; ``far`` its full range, which misses some faces that fill
-    the picture, so that where it finds none, the short range looks too. Its mouth is one point, given for both
+    """MediaPipe's face detectors, ``near`` (its short range) and ``far`` (its full range), in the order in which they
+    are asked until one finds a face: ``far`` misses some that fill the picture. The mouth is one point, given for both
     corners. The model files are in MediaPipe's wheel; nothing is downloaded or sent."""
 
-    def __init__(self, setting: str, threshold: float = THRESHOLD) -> None:
+    def __init__(self, settings: Sequence[str], threshold: float = THRESHOLD) -> None:
         with _quiet():
             try:
                 from mediapipe.python.solutions.face_detection import FaceDetection
@@ -217,7 +215,7 @@ class BlazeFace:
                 remedy = "in an environment of its own (Python 3.10 to 3.12): pip install 'landmark-tracker[mediapipe]'"
                 raise DetectorError(f"--detector mediapipe: MediaPipe 0.10.21 is not installed; {remedy}") from error
             self._networks: list[tuple[Any, tuple[float, float]]] = []
-            for name in ("far", "near") if setting == "far" else ("near",):
+            for name in settings:
                 network = FaceDetection(threshold, ("near", "far").index(name))
                 network.process(np.zeros((64, 64, 3), np.uint8))  # the first call logs and takes its time
                 self._networks.append((network, FIT[name]))
@@ -245,21 +243,26 @@ def _of_mediapipe(item: Any, fit: tuple[float, float], width: int, height: int) 
     return Detection(Box(cx - reach, cy - reach, cx + reach, cy + reach), float(item.score[0]), angle, points)
 
 
-def load_detector(name: str | Path = "near") -> Detector:
-    """The face detector ``near`` (cameras) or ``far`` (files), ``mediapipe-near`` or ``mediapipe``, or that of a .onnx
-    file: one that ``tracker.training`` wrote, at the size of ``far``, or YuNet's. DetectorError when it cannot be had."""
+MEDIAPIPE = {"mediapipe": ("far", "near"), "mediapipe-near": ("near",), "mediapipe-far": ("far",)}
+
+
+def load_detector(name: str | Path = "near", threshold: float = THRESHOLD) -> Detector:
+    """The face detector ``near`` (cameras) or ``far`` (recordings); MediaPipe's, of a name in MEDIAPIPE; or that of a
+    .onnx file: one that ``tracker.training`` wrote, or YuNet's, either at the size of ``far``.
+
+    It gives what scores at least ``threshold``. DetectorError when it cannot be had."""
     if name in SETTINGS:
-        return FaceDet(Path(str(resources.files("weights"))) / WEIGHTS, SETTINGS[str(name)])
-    if name in ("mediapipe", "mediapipe-near"):
-        return BlazeFace("near" if name == "mediapipe-near" else "far")
+        return FaceDet(weights_folder() / FACEDET, SETTINGS[str(name)], threshold)
+    if name in MEDIAPIPE:
+        return BlazeFace(MEDIAPIPE[str(name)], threshold)
     path = Path(name)
     if path.suffix == ".onnx":
         if not path.is_file():
             raise DetectorError(f"--detector {path}: there is no such file")
         try:
-            return FaceDet(path, SETTINGS["far"])
+            return FaceDet(path, SETTINGS["far"], threshold)
         except ModelError:
-            return YuNet(path, SETTINGS["far"])
+            return YuNet(path, SETTINGS["far"], threshold)
     raise DetectorError(
         f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file"
     )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
-from tracker.backends import Backend, ModelError, Spec, open_backend
+from tracker.backends import FACEDET, Backend, ModelError, Spec, open_backend, weights_folder
 from tracker.core import Array, Box, Crop, Face, Image
 from tracker.markup import Markup
 
@@ -18,6 +17,8 @@ class LandmarkModel:
     """A landmark network with what surrounds it: cuts the crops, runs them, maps the points back to the frame."""
 
     def __init__(self, backend: Backend) -> None:
+        if "points" not in backend.spec.outputs:
+            raise ModelError(f"{backend.path}: holds a face detector, not a landmark network; give it as --detector")
         self.backend = backend
         self.spec: Spec = backend.spec
         self.markup: Markup = backend.spec.points
@@ -51,8 +52,9 @@ class LandmarkModel:
 
 
 def model_files() -> list[Path]:
-    """The models that come with the program, and those dropped in beside them: ``weights/*.onnx``."""
-    return sorted(_weights().glob("*.onnx"))
+    """The landmark networks that come with the program, and those dropped in beside them: ``weights/*.onnx`` without
+    the face detector."""
+    return sorted(path for path in weights_folder().glob("*.onnx") if path.name != FACEDET)
 
 
 def load_model(name: str | Path = "trnet-68", device: str = "cpu") -> LandmarkModel:
@@ -62,12 +64,8 @@ def load_model(name: str | Path = "trnet-68", device: str = "cpu") -> LandmarkMo
     """
     path = Path(name)
     if path.suffix not in (".onnx", ".safetensors"):
-        path = _weights() / f"{name}.onnx"
+        path = weights_folder() / f"{name}.onnx"
         if not path.is_file():
             known = ", ".join(file.stem for file in model_files()) or "none are installed"
             raise ModelError(f"--model {name}: unknown; the models here are {known}, or give a path to a .onnx file")
     return LandmarkModel(open_backend(path, device))
-
-
-def _weights() -> Path:
-    return Path(str(resources.files("weights")))

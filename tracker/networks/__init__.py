@@ -11,6 +11,8 @@ from tracker.networks.trnet import CNN6, TRNet20
 
 Network = TRNet20 | AAN | CNN6 | FaceDet
 
+__all__ = ["AAN", "CNN6", "NETWORKS", "FaceDet", "Network", "TRNet20", "build"]
+
 NETWORKS: Mapping[str, type[Network]] = {"trnet20": TRNet20, "aan": AAN, "cnn6": CNN6, "facedet": FaceDet}
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tracker.detector import STRIDES
 from tracker.networks.trnet import convolution
 
 
@@ -49,9 +48,10 @@ class FaceDet(nn.Module):
             nn.Sequential(halved(inputs, width), *(Narrow(width) for _ in range(count)))
             for inputs, count in zip((32, width, width), units, strict=True)
         )
-        self.across = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in STRIDES[1:])
-        self.head = nn.Sequential(convolution(width, 32), nn.ReLU(), nn.Conv2d(32, 4 + 2 * points, 1))
-        nn.init.constant_(self.head[-1].bias[:1], -4.0)  # at first nothing is a face
+        self.across = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in units[1:])
+        answers = nn.Conv2d(32, 4 + 2 * points, 1)
+        nn.init.constant_(answers.bias[:1], -4.0)  # type: ignore[index]  # at first nothing is a face
+        self.head = nn.Sequential(convolution(width, 32), nn.ReLU(), answers)
 
     def cells(self, x: Tensor) -> Tensor:
         """(N, C, 4 + 2 P): the logit of the score, then ``faces``."""

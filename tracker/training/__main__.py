@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
     default = Run()
-    choices = {"network": sorted(NETWORKS), "loss": sorted(LOSSES)}
+    choices = {"network": sorted(set(NETWORKS) - {"facedet"}), "loss": sorted(LOSSES)}
     for option in fields(Run):
         value = getattr(default, option.name)
         kind = json.loads if option.name == "options" else type(value)

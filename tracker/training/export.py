@@ -85,6 +85,10 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
 
 def _write_onnx(network: nn.Module, example: Tensor, spec: Spec, path: Path) -> None:
     axes = {name: {0: "faces"} for name in ("crops", *spec.outputs)}
+    if spec.network == "facedet":  # takes pictures of any size
+        axes = {"crops": {0: "pictures", 2: "height", 3: "width"}} | {
+            n: {0: "pictures", 1: "cells"} for n in spec.outputs
+        }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch prefers its other exporter, which needs one package more
         torch.onnx.export(
@@ -106,6 +110,7 @@ def _write_onnx(network: nn.Module, example: Tensor, spec: Spec, path: Path) -> 
 
 def _compare(graph: Path, weights: Path, size: int) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype(np.uint8)
-    first, second = (open_backend(path).run(crops)["points"] for path in (graph, weights))
-    if not np.abs(first - second).max() <= 1e-4 * size:
-        raise ExportError(f"{graph}: gives other points than {weights}; nothing was written")
+    first, second = (open_backend(path).run(crops) for path in (graph, weights))
+    for name in first:
+        if not np.abs(first[name] - second[name]).max() <= 1e-4 * size:
+            raise ExportError(f"{graph}: gives other {name} than {weights}; nothing was written")

@@ -25,11 +25,11 @@ FIVE_APART = 0.08
 
 
 def label(folder: Path, out: Path, model: LandmarkModel, detector: Detector) -> tuple[int, int]:
-    """Label the pictures of ``folder`` with ``model``, as a folder that ``read_pseudo`` reads: how many, and of how many.
+    """Label the pictures of ``folder`` with ``model``, as a folder for ``read_pseudo``: how many, of how many.
 
-    Where ``folder`` holds a ``trainImageList.txt`` of five points (the LFW and net pictures), the model starts from them
-    and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the model
-    agrees with itself over shifted views. DataError when there are no pictures.
+    Where ``folder`` holds a ``trainImageList.txt`` of five points (the LFW and net pictures), the model starts from
+    them and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the
+    model agrees with itself over shifted views. DataError when there are no pictures.
     """
     table = folder / "trainImageList.txt"
     known = {face.picture: face for face in read_five_point_list(table)} if table.exists() else {}

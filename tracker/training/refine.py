@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from tracker.markup import MARKUPS, Markup
 from tracker.metrics import inter_pupil
-from tracker.networks import Network, build
+from tracker.networks import FaceDet, Network, build
 from tracker.training.datasets import LabelledFace
 from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, predict
 from tracker.training.losses import enme
@@ -53,6 +53,8 @@ def refine(
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise TrainingError(f"{folder}: holds no run; give the folder of train --out") from error
     network = build(run.network, markup.size, run.options)
+    if isinstance(network, FaceDet):
+        raise TrainingError(f"{folder}: holds a face detector; only a landmark network has parts to refine")
     network.load_state_dict(saved["average"])
     network.eval().requires_grad_(False)
     before = part_errors(network, validation, run)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -30,8 +31,8 @@ Others = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """``image`` (S, S, 3); ``faces`` in it, each (13,): centre, side, five points x, y, in its pixels; ``unknown``: centre
-    and side of those that are not known well enough to ask for them."""
+    """``image`` (S, S, 3); ``faces`` in it, each (13,): centre, side, five points x, y, in its pixels; ``unknown``:
+    centre and side of those that are not known well enough to ask for them."""
 
     image: Image
     faces: list[npt.NDArray[np.float32]]
@@ -70,9 +71,23 @@ def photos(faces: Sequence[LabelledFace], others: Mapping[str, Sequence[Sequence
 
 
 TEXTURES = (
-    "brick.png cell.png chessboard_RGB.png clock_motion.png color.png grass.png gravel.png horse.png "
-    "hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png page.png phantom.png retina.jpg text.png"
-).split()
+    "brick.png",
+    "cell.png",
+    "chessboard_RGB.png",
+    "clock_motion.png",
+    "color.png",
+    "grass.png",
+    "gravel.png",
+    "horse.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "phantom.png",
+    "retina.jpg",
+    "text.png",
+)
 """Pictures in scikit-image's wheel that hold no face; a few others of it are kept to measure false positives on."""
 
 
@@ -109,7 +124,7 @@ class Scenes:
         """One photo, or a grid of several, over a background; some places stay without a face."""
         canvas = self._background(size, size, rng)
         cells = 1 if rng.random() < 0.4 else int(rng.integers(2, 5))
-        cuts = [_cuts(size, cells, rng) for _ in range(2)]
+        cuts = [list(_cuts(size, cells, rng)) for _ in range(2)]
         faces: list[npt.NDArray[np.float32]] = []
         unknown: list[Sequence[float]] = []
         for y0, y1 in cuts[1]:
@@ -164,7 +179,7 @@ def _cuts(size: int, cells: int, rng: np.random.Generator) -> Iterator[tuple[int
     """``size`` cut into ``cells`` parts of about the same length."""
     marks = (np.arange(1, cells) + rng.uniform(-0.3, 0.3, cells - 1)) * size / cells
     ends = [0, *(int(mark) for mark in marks), size]
-    return list(zip(ends[:-1], ends[1:], strict=True))  # type: ignore[return-value]
+    return pairwise(ends)
 
 
 def _zoomed(image: Image, height: int, width: int, rng: np.random.Generator) -> Image:
