@@ -186,9 +186,9 @@ def test_a_yunet_file(tmp_path: Path) -> None:
     names = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch prefers its other exporter, which needs one package more
-        example = (torch.zeros(1, 3, 384, 384),)
+        example = (torch.zeros(1, 3, 320, 320),)
         torch.onnx.export(LikeYuNet(), example, str(path), input_names=["input"], output_names=names, dynamo=False)
-    image = np.zeros((384, 384, 3), np.uint8)
+    image = np.zeros((320, 320, 3), np.uint8)
     image[160:168, 240:248] = 255
     (found,) = load_detector(path)(image)
     expected = np.array([(-1, -1), (1, -1), (0, 0), (-1, 1), (1, 1)]) * 8 + (240, 160)

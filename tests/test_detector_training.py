@@ -96,16 +96,17 @@ def test_the_loss_asks_only_what_is_known() -> None:
     face = np.array([64, 64, 40, *(FIVE / 3 + 44).ravel()], np.float32)
     targets, states = (torch.from_numpy(values)[None] for values in asked([face], [(20, 20, 20)], 128))
     perfect = torch.cat([torch.where(states == 1, 20.0, -20.0)[..., None], targets], -1)
-    assert sum(float(part) for part in detection_loss(perfect, targets, states).values()) < 1e-4
+    levels = [16 * 16, 8 * 8, 4 * 4]
+    assert sum(float(part) for part in detection_loss(perfect, targets, states, levels).values()) < 1e-4
     cells = torch.randn_like(perfect, requires_grad=True)
-    loss = detection_loss(cells, targets, states)
+    loss = detection_loss(cells, targets, states, levels)
     sum(loss.values(), torch.zeros(())).backward()
     assert cells.grad is not None
     assert torch.isfinite(cells.grad).all()
     assert (cells.grad[states == -1] == 0).all()
     assert (cells.grad[states == 0][:, 1:] == 0).all(), "where there is no face its place is not asked for"
     assert (cells.grad[states == 1] != 0).all()
-    empty = detection_loss(cells, targets, torch.zeros_like(states))
+    empty = detection_loss(cells, targets, torch.zeros_like(states), levels)
     assert all(torch.isfinite(part) for part in empty.values())
 
 
@@ -134,7 +135,7 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
     assert all(isinstance(found, Detection) for found in detector(np.zeros((70, 90, 3), np.uint8)))
     with pytest.raises(TrackerError, match="give it as --detector"):
         LandmarkModel(detector._backend)  # type: ignore[attr-defined]
-    with pytest.raises(TrainingError, match="holds a run with another .*seed"):
+    with pytest.raises(TrainingError, match=r"holds a run with another .*seed"):
         train_detector(Run("facedet", {"width": 8}, seed=2), photos, pictures, photos, tmp_path / "whole")
     with pytest.raises(TrainingError, match="no photos of faces"):
         train_detector(Run("facedet"), [], pictures, photos, tmp_path / "none")

@@ -49,9 +49,11 @@ class FaceDet(nn.Module):
             for inputs, count in zip((32, width, width), units, strict=True)
         )
         self.across = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in units[1:])
-        answers = nn.Conv2d(32, 4 + 2 * points, 1)
-        nn.init.constant_(answers.bias[:1], -4.0)  # type: ignore[index]  # at first nothing is a face
-        self.head = nn.Sequential(convolution(width, 32), nn.ReLU(), answers)
+        # The levels share these convolutions, but not the normalisation: their statistics differ.
+        self.hidden = nn.Conv2d(width, 32, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(32) for _ in units)
+        self.answers = nn.Conv2d(32, 4 + 2 * points, 1)
+        nn.init.constant_(self.answers.bias[:1], -4.0)  # type: ignore[index]  # at first nothing is a face
 
     def cells(self, x: Tensor) -> Tensor:
         """(N, C, 4 + 2 P): the logit of the score, then ``faces``."""
@@ -63,7 +65,8 @@ class FaceDet(nn.Module):
         for index in (1, 0):  # what the coarser level knows of the surroundings
             wide = functional.interpolate(self.across[index](levels[index + 1]), scale_factor=2.0, mode="nearest")
             levels[index] = levels[index] + wide
-        return torch.cat([self.head(level).flatten(2) for level in levels], 2).transpose(1, 2)
+        hidden = [functional.relu(norm(self.hidden(level))) for norm, level in zip(self.norms, levels, strict=True)]
+        return torch.cat([self.answers(level).flatten(2) for level in hidden], 2).transpose(1, 2)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         cells = self.cells(x)

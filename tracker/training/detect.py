@@ -20,32 +20,40 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from tracker.core import Image
-from tracker.detector import decode, suppress
+from tracker.detector import STRIDES, decode, suppress
 from tracker.markup import CELEBA5
 from tracker.networks.facedet import FaceDet
 from tracker.training.loop import Run, TrainingError, _average, normalised
 from tracker.training.scenes import Photo, Scene, Scenes
 
 
-def detection_loss(cells: Tensor, targets: Tensor, states: Tensor) -> dict[str, Tensor]:
-    """The parts of the loss, over the number of cells that should see a face.
+def detection_loss(cells: Tensor, targets: Tensor, states: Tensor, levels: Sequence[int]) -> dict[str, Tensor]:
+    """The parts of the loss. ``cells`` (N, C, 14) from ``FaceDet.cells``; ``targets`` (N, C, 13) and ``states`` (N, C)
+    from ``scenes.asked``; ``levels`` how many of the C cells are on each level.
 
-    ``cells`` (N, C, 14) from ``FaceDet.cells``; ``targets`` (N, C, 13) and ``states`` (N, C) as ``scenes.Scene`` has
-    them. ``score`` is the focal loss (Lin et al., 2017, equation 5, gamma 2, without alpha) over the cells that are
-    asked; ``box`` and ``points`` are mean distances, in sides of the face, over those that see one.
+    On each level a part is divided by the number of cells that should see a face, so that the few cells that see large
+    faces weigh as much as the many that see small ones; then it is the mean of the levels. ``score`` is the focal loss
+    (Lin et al., 2017, equation 5, gamma 2, without alpha) over the cells that are asked; ``box`` and ``points`` are
+    mean distances, in sides of the face, over those that see one.
     """
-    logits, faces = cells[..., 0].float(), cells[..., 1:].float()
+    parts: dict[str, Tensor] = {}
+    for level, wanted, state in zip(*(x.split(list(levels), 1) for x in (cells, targets, states)), strict=True):
+        for name, value in _level_loss(level[..., 0].float(), level[..., 1:].float(), wanted, state).items():
+            parts[name] = parts.get(name, torch.zeros((), device=cells.device)) + value / len(levels)
+    return parts
+
+
+def _level_loss(logits: Tensor, faces: Tensor, targets: Tensor, states: Tensor) -> dict[str, Tensor]:
     seen, asked = states == 1, states >= 0
-    count = seen.sum().clamp(min=1)
-    truth = seen.float()
-    entropy = functional.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    count = seen.sum().clamp(min=8)
+    entropy = functional.binary_cross_entropy_with_logits(logits, seen.float(), reduction="none")
     wrong = torch.where(seen, 1 - logits.sigmoid(), logits.sigmoid())
-    score = (entropy * wrong.square() * asked).sum() / count
     found, wanted = faces[seen], targets[seen]
     strides = 1 / (4 * wanted[:, 2:3].exp())  # one stride in sides of the face
     box = ((found[:, :2] - wanted[:, :2]) * strides).abs().sum() + (found[:, 2] - wanted[:, 2]).abs().sum()
     points = (found[:, 3:] - wanted[:, 3:]).abs().sum() / 5
-    return {"score": score, "box": box / count, "points": points / count}
+    score = (entropy * wrong.square() * asked).sum()
+    return {"score": score / count, "box": box / count, "points": points / count}
 
 
 def measure(network: FaceDet, scenes: Sequence[Scene], run: Run) -> dict[str, float]:
@@ -95,8 +103,8 @@ def train_detector(
     save_every: float = 180.0,
     scenes: int = 400,
 ) -> FaceDet:
-    """Train the detector of ``run`` on scenes of ``photos``, or resume it from ``folder``; the averaged network, which is
-    measured on so many ``scenes`` of the ``validation`` photos.
+    """Train the detector of ``run`` on scenes of ``photos``, or resume it from ``folder``; the averaged network, which
+    is measured on so many ``scenes`` of the ``validation`` photos.
 
     Files as ``loop.train`` writes them. TrainingError when there are no photos, and when ``folder`` holds another run.
     """
@@ -161,7 +169,8 @@ def train_detector(
         network.train()
         with torch.autocast(device, torch.bfloat16):
             cells = network.cells(inputs)
-        parts = detection_loss(cells, targets.to(device), states.to(device))
+        levels = [(inputs.shape[-1] // stride) ** 2 for stride in STRIDES]
+        parts = detection_loss(cells, targets.to(device), states.to(device), levels)
         loss = parts["score"] + 2 * parts["box"] + 5 * parts["points"]
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

@@ -22,6 +22,8 @@ SIZES = ((0.0, 44.0), (28.0, 100.0), (64.0, math.inf))
 """Sides of the faces, in pixels, that each level of the network is asked for; in between, two are."""
 SMALLEST = 5.0
 """Side in pixels below which a face is neither asked for nor punished."""
+FAINTEST = 6.0
+"""Standard deviation of a face's pixels below which it is too dark or too pale to ask for."""
 CANVASES = (256, 192, 320)
 """Sides of the scenes. All of a batch have the same; there are fewer of the larger."""
 
@@ -57,12 +59,17 @@ class Photo:
         five = face.markup.five(points).astype(np.float32)
         angle = roll(five)
         crop = Crop.around(points, 1.0, 64, angle)
-        images = [np.ascontiguousarray(face.image)]
-        while len(images) < 4:
-            height, width = (max(side // 2, 1) for side in images[-1].shape[:2])
-            images.append(cv2.resize(images[-1], (width, height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
         known = np.array(others, np.float32).reshape(-1, 3)
-        return cls(tuple(images), (crop.cx, crop.cy), crop.side, angle, five, known)
+        return cls(_pyramid(face.image), (crop.cx, crop.cy), crop.side, angle, five, known)
+
+
+def _pyramid(image: Image) -> tuple[Image, ...]:
+    """The picture and its halves, quarters and eighths."""
+    images = [np.ascontiguousarray(image)]
+    while len(images) < 4:
+        height, width = (max(side // 2, 1) for side in images[-1].shape[:2])
+        images.append(cv2.resize(images[-1], (width, height), interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+    return tuple(images)
 
 
 def photos(faces: Sequence[LabelledFace], others: Mapping[str, Sequence[Sequence[float]]]) -> list[Photo]:
@@ -129,19 +136,25 @@ class Scenes:
         unknown: list[Sequence[float]] = []
         for y0, y1 in cuts[1]:
             for x0, x1 in cuts[0]:
-                if rng.random() < (0.15 if cells == 1 else 0.3):
+                if rng.random() < 0.15:
                     if rng.random() < 0.5:
                         canvas[y0:y1, x0:x1] = self._background(y1 - y0, x1 - x0, rng)
                     continue
                 patch = np.ascontiguousarray(canvas[y0:y1, x0:x1])
-                photo = self.photos[int(rng.integers(len(self.photos)))]
+                decoy = rng.random() < 0.25
+                photo = self._decoy(rng) if decoy else self.photos[int(rng.integers(len(self.photos)))]
                 face, visible, others = _laid(photo, patch, cells == 1, rng)
-                canvas[y0:y1, x0:x1] = _photographed(patch, face, rng)
+                patch = _photographed(patch, face, rng)
+                canvas[y0:y1, x0:x1] = patch
+                if decoy:
+                    continue
+                x, y, reach = int(face[0]), int(face[1]), max(int(face[2] / 2), 1)
+                shown = patch[max(y - reach, 0) : y + reach, max(x - reach, 0) : x + reach].std() >= FAINTEST
                 face[:2] += (x0, y0)
                 face[3:].reshape(5, 2)[...] += (x0, y0)
                 others[:, :2] += (x0, y0)
                 unknown += others.tolist()
-                if visible > 0.6 and face[2] >= SMALLEST:
+                if visible > 0.6 and face[2] >= SMALLEST and shown:
                     faces.append(face)
                 elif visible > 0.1:
                     unknown.append(face[:3].tolist())
@@ -153,10 +166,30 @@ class Scenes:
     def _background(self, height: int, width: int, rng: np.random.Generator) -> Image:
         """A picture without a face: one colour, a texture, or a photo whose faces are covered."""
         kind = rng.random()
-        if kind < 0.15:
+        if kind < 0.12:
             return np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
-        if kind < 0.45:
+        if kind < 0.22:
+            return _zoomed(_drawn(rng), height, width, rng)
+        if kind < 0.5:
             return _zoomed(self.textures[int(rng.integers(len(self.textures)))], height, width, rng)
+        return _zoomed(self._covered(rng), height, width, rng)
+
+    def _decoy(self, rng: np.random.Generator) -> Photo:
+        """Something that is laid over a background as a face is, and is none."""
+        kind = rng.random()
+        if kind < 0.45:
+            image = _drawn(rng)
+        elif kind < 0.65:
+            image = _zoomed(self.textures[int(rng.integers(len(self.textures)))], 128, 128, rng)
+        else:
+            image = self._covered(rng)
+        height, width = image.shape[:2]
+        side = min(height, width) * float(rng.uniform(0.3, 0.7))
+        centre = (float(rng.uniform(0.3, 0.7) * width), float(rng.uniform(0.3, 0.7) * height))
+        return Photo(_pyramid(image), centre, side, 0.0, np.zeros((5, 2), np.float32), np.zeros((0, 3), np.float32))
+
+    def _covered(self, rng: np.random.Generator) -> Image:
+        """A photo whose faces are covered."""
         photo = self.photos[int(rng.integers(len(self.photos)))]
         image = photo.images[0].copy()
         squares = [(*photo.centre, photo.side), *photo.others.tolist()]
@@ -172,7 +205,7 @@ class Scenes:
                 place[...] = _zoomed(texture, place.shape[0], place.shape[1], rng)
             else:
                 place[...] = rng.integers(0, 256, 3)
-        return _zoomed(image, height, width, rng)
+        return image
 
 
 def _cuts(size: int, cells: int, rng: np.random.Generator) -> Iterator[tuple[int, int]]:
@@ -180,6 +213,36 @@ def _cuts(size: int, cells: int, rng: np.random.Generator) -> Iterator[tuple[int
     marks = (np.arange(1, cells) + rng.uniform(-0.3, 0.3, cells - 1)) * size / cells
     ends = [0, *(int(mark) for mark in marks), size]
     return pairwise(ends)
+
+
+def _drawn(rng: np.random.Generator) -> Image:
+    """Letters, discs, bars and lines (128, 128, 3), often in the colours of skin, over a slope of light."""
+    slope = np.linspace(0, 1, 128, dtype=np.float32)[:, None, None]
+    ends = rng.uniform(0, 255, (2, 1, 1, 3)).astype(np.float32)
+    image = np.repeat(ends[0] + slope * (ends[1] - ends[0]), 128, 1).astype(np.uint8)
+    for _ in range(int(rng.integers(1, 9))):
+        light = rng.uniform(60, 255)
+        skin = (light, light * rng.uniform(0.55, 0.9), light * rng.uniform(0.2, 0.8))
+        colour = skin if rng.random() < 0.6 else tuple(rng.uniform(0, 255, 3))
+        x, y = (int(value) for value in rng.integers(0, 128, 2))
+        long, wide = (int(value) for value in rng.integers(3, 50, 2))
+        thick = -1 if rng.random() < 0.6 else int(rng.integers(1, 10))
+        kind = rng.random()
+        if kind < 0.35:
+            letters = "".join(chr(int(code)) for code in rng.integers(33, 127, int(rng.integers(1, 6))))
+            font = int(rng.integers(0, 8))
+            cv2.putText(
+                image, letters, (x - 30, y + 20), font, rng.uniform(0.6, 4), colour, abs(thick) + 1, cv2.LINE_AA
+            )
+        elif kind < 0.75:
+            cv2.ellipse(image, (x, y), (long, wide), rng.uniform(0, 360), 0, 360, colour, thick, cv2.LINE_AA)
+        elif kind < 0.9:
+            cv2.rectangle(image, (x - long, y - wide), (x + long, y + wide), colour, thick)
+        else:
+            cv2.line(image, (x, y), tuple(int(value) for value in rng.integers(0, 128, 2)), colour, abs(thick) + 1)
+    if rng.random() < 0.5:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 3))  # type: ignore[assignment]
+    return image
 
 
 def _zoomed(image: Image, height: int, width: int, rng: np.random.Generator) -> Image:
@@ -202,7 +265,8 @@ def _laid(
     square is in the patch; and the faces of others."""
     height, width = patch.shape[:2]
     room = min(height, width)
-    side = math.exp(rng.uniform(math.log(6), math.log(room * (1.2 if alone else 0.9))))
+    low, high = (24, 1.2 * room) if alone else (6, 0.9 * room)
+    side = math.exp(rng.uniform(math.log(low), math.log(high)))
     turn = rng.random()
     if turn < 0.55:
         angle = float(rng.normal(0, 0.2))
@@ -254,11 +318,11 @@ def _photographed(patch: Image, face: npt.NDArray[np.float32], rng: np.random.Ge
             light = near.astype(np.float32)
             cover(light, rng)
             near[...] = light
-    if rng.random() < 0.25:
-        patch = blurred(patch, rng, side * math.exp(rng.uniform(0, 1.4)))
+    if rng.random() < 0.3:
+        patch = blurred(patch, rng, side * math.exp(rng.uniform(0, 1.8)))
     table = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)
     if rng.random() < 0.8:
-        dark = rng.uniform(-2.5, -0.5) if rng.random() < 0.2 else rng.normal(0, 0.3)
+        dark = rng.uniform(-2.3, -0.5) if rng.random() < 0.17 else rng.normal(0, 0.3)
         gain = math.exp(dark) * np.exp(rng.normal(0, 0.1, 3))
         middle = float(patch.mean())
         table = ((table - middle) * math.exp(rng.normal(0, 0.3)) + middle + rng.normal(0, 12)) * gain
