@@ -18,6 +18,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
 
+import cv2
 from tqdm import tqdm
 
 from evaluation.compare import compare
@@ -157,7 +158,8 @@ def _evaluate(
     records = [Record.load(_file(folder, part)) for part in what.parts if part.name not in failed]
     if not records:
         return 1
-    run = Run(what.name, what.key, what.part, what.measure, subject.identity(), subject.offset, setting.modes)
+    named = {mode: known[mode] for mode in setting.modes}
+    run = Run(what.name, what.key, what.part, what.measure, subject.identity(), subject.offset, named)
     text = write_report(
         out,
         run,
@@ -233,6 +235,8 @@ def _attempt(part: Part, subject: Subject, modes: Sequence[str], folder: Path, p
         run_part(part, subject, modes, progress).save(_file(folder, part))
     except TrackerError as error:
         return str(error)
+    except OSError as error:
+        raise EvaluationError(f"{folder}: cannot be written ({error.strerror}); make room, then --resume") from error
     return None
 
 
@@ -243,6 +247,7 @@ _subject: tuple[Subject, Setting, Path] | None = None
 def _begin(setting: Setting, folder: Path) -> None:
     global _subject
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
     _subject = open_subject(setting), setting, folder
 
 

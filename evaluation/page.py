@@ -17,14 +17,14 @@ body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; 
 h1 { font-size: 1.4em } h2 { font-size: 1.1em; margin-top: 2em }
 pre { overflow-x: auto; background: #f6f6f6; padding: 1em; font-size: 12.5px; line-height: 1.45 }
 img.plot { max-width: 100%; display: block; margin: 1em 0 }
-figure { display: inline-block; margin: 0 8px 12px 0; width: 224px; vertical-align: top }
+figure { display: inline-block; margin: 0 8px 12px 0; width: 256px; vertical-align: top }
 figcaption { font-size: 12px; overflow-wrap: anywhere }
 .partial { background: #fff3d6; border-left: 6px solid #E69F00; padding: .5em 1em }
 dt { font-weight: 600 } dd { margin: 0 0 .4em 1.5em }
 """
 
 
-def page(report: Mapping[str, Any], text: str, record: Record, plots: Mapping[str, bytes], part: str) -> str:
+def page(report: Mapping[str, Any], text: str, record: Record, plots: Mapping[str, bytes]) -> str:
     """The page as HTML that needs no other file."""
     measured = report["measured"]
     subject = report["subject"]
@@ -49,7 +49,8 @@ def page(report: Mapping[str, Any], text: str, record: Record, plots: Mapping[st
         body.append(f"<h2>Worst frames, {escape(mode)}: truth white, found orange</h2>")
         for picture in sorted(pictures, key=lambda picture: -picture.error)[:SHOWN]:
             error = "missed" if picture.error == float("inf") else f"{100 * picture.error:.1f} % of the box size"
-            caption = escape(f"{picture.clip}, frame {picture.number}: {error}")
+            place = f"{picture.clip}, frame {picture.number}" if report["clips"] else picture.clip
+            caption = escape(f"{place}: {error}")
             source = f"data:image/jpeg;base64,{_coded(picture.jpeg)}"
             body.append(f'<figure><img alt="" src="{source}"><figcaption>{caption}</figcaption></figure>')
     listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(what)}</dd>" for name, what in facts)

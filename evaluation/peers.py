@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -33,11 +37,7 @@ MESH_SIZE = 512
 
 
 class MediaPipe:
-    """MediaPipe's face mesh 0.10.21 with its refined eyes and lips, mapped to 68 points by MESH_68.
-
-    ``oracle`` shows it the square about the true face only; ``detector`` the whole frame, each on its own; ``tracker``
-    the frames as a video, with its own tracking and smoothing.
-    """
+    """MediaPipe's face mesh 0.10.21 with its refined eyes and lips, mapped to 68 points by MESH_68."""
 
     markup, offset = IBUG68, (0.0, 0.0)
 
@@ -54,12 +54,13 @@ class MediaPipe:
         return {"model": "mediapipe", "map": list(MESH_68), "version": metadata.version("mediapipe")}
 
     def start(self, mode: str) -> Locate:
-        if mode == "tracker":
-            mesh: Any = self._make(static_image_mode=False, max_num_faces=4, refine_landmarks=True)
-        else:
-            if self._still is None:
-                self._still = self._make(static_image_mode=True, max_num_faces=4, refine_landmarks=True)
-            mesh = self._still
+        with _quiet():
+            if mode == "tracker":
+                mesh: Any = self._make(static_image_mode=False, max_num_faces=4, refine_landmarks=True)
+            else:
+                if self._still is None:
+                    self._still = self._make(static_image_mode=True, max_num_faces=4, refine_landmarks=True)
+                mesh = self._still
 
         def locate(frame: Frame, truth: Array) -> Located:
             start = perf_counter()
@@ -78,16 +79,30 @@ class MediaPipe:
 def _mesh(mesh: Any, image: Image) -> list[Points]:
     """The 68 points (68, 2) of every face, in pixels of ``image``."""
     size = np.array([image.shape[1], image.shape[0]], np.float32)
-    found = mesh.process(np.ascontiguousarray(image)).multi_face_landmarks or []
+    with _quiet():
+        found = mesh.process(np.ascontiguousarray(image)).multi_face_landmarks or []
     return [
         np.array([[face.landmark[i].x, face.landmark[i].y] for i in MESH_68], np.float32) * size - np.float32(0.5)
         for face in found
     ]
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps MediaPipe's native libraries from writing their notes over the table and the progress."""
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
 class Dlib:
-    """dlib's shape predictor for 68 points. ``oracle`` gives it the truth's tight square, ``detector`` the boxes of
-    dlib's own frontal detector. Not run here: dlib was not at hand."""
+    """dlib's shape predictor for 68 points. Not run yet: dlib was not at hand."""
 
     markup, offset = IBUG68, (0.0, 0.0)
 
@@ -133,7 +148,8 @@ class Dlib:
 def _nearest(faces: list[Points], truth: Array) -> list[Points]:
     """The face whose box overlaps the truth's most, if there is one."""
     box = Box.around(truth)
-    return sorted(faces, key=lambda face: -Box.around(face).iou(box))[:1]
+    best = max(faces, key=lambda face: Box.around(face).iou(box), default=None)
+    return [best] if best is not None and Box.around(best).iou(box) > 0 else []
 
 
 def open_peer(setting: Setting) -> Subject:

@@ -225,16 +225,21 @@ def _error(found: Points | None, truth: Points) -> float:
     return float(np.linalg.norm(found - truth, axis=-1).mean() / size) if size > 0 else float("inf")
 
 
-def _shown(image: Image, truth: Points, found: Points | None, side: int = 224) -> bytes:
-    """The face as a JPEG with the truth in white and what was found in orange."""
+def _shown(image: Image, truth: Points, found: Points | None, side: int = 256) -> bytes:
+    """The face as a JPEG with the truth in white, what was found in orange, and lines between them."""
     crop = Crop.around(truth, 1.6, side)
     picture = np.ascontiguousarray(crop.cut(image))
-    for points, colour, radius in ((truth, (255, 255, 255), 2), (found, (230, 159, 0), 1)):
-        if points is None:
-            cv2.putText(picture, "missed", (8, side - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, colour, 1, cv2.LINE_AA)
-        else:
-            for x, y in np.nan_to_num(np.clip(crop.to_input(points), -999, 999)):
-                cv2.circle(picture, (round(16 * x), round(16 * y)), radius * 16, colour, cv2.FILLED, cv2.LINE_AA, 4)
+    white, orange = (255, 255, 255), (230, 159, 0)
+    true = np.rint(16 * crop.to_input(truth)).astype(int).tolist()
+    if found is None:
+        cv2.putText(picture, "missed", (8, side - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.6, orange, 1, cv2.LINE_AA)
+    else:
+        places = np.rint(16 * np.clip(crop.to_input(found), -999, 999)).astype(int).tolist()
+        for one, other in zip(true, places, strict=True):
+            cv2.line(picture, one, other, orange, 1, cv2.LINE_AA, 4)
+            cv2.circle(picture, other, 32, orange, cv2.FILLED, cv2.LINE_AA, 4)
+    for one in true:
+        cv2.circle(picture, one, 24, white, cv2.FILLED, cv2.LINE_AA, 4)
     return bytes(cv2.imencode(".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
 
 

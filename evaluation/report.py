@@ -30,7 +30,6 @@ from evaluation.page import page
 from evaluation.plots import plots
 from evaluation.published import published
 from evaluation.record import Record, joined
-from evaluation.subject import MODES
 from tracker._version import __version__
 from tracker.core import TrackerError
 from tracker.metrics import in_set_terms
@@ -58,7 +57,7 @@ class ReportError(TrackerError):
 
 @dataclass(frozen=True)
 class Run:
-    """What was run: see ``command.Benchmark`` and ``subject.Subject``."""
+    """What was run: see ``command.Benchmark`` and ``subject.Subject``; ``modes`` with what each means."""
 
     name: str
     key: str
@@ -66,7 +65,7 @@ class Run:
     measure: Measure
     identity: dict[str, Any]
     offset: tuple[float, float]
-    modes: tuple[str, ...]
+    modes: Mapping[str, str]
 
 
 def write_report(
@@ -85,7 +84,7 @@ def write_report(
     record = joined(records)
     errors = Errors(record, run.measure, run.offset)
     heading = f"{run.name}, {run.identity['model']}" + (f": PARTIAL ({'; '.join(partial)})" if partial else "")
-    mode = run.modes[0]
+    mode = next(iter(run.modes))
     rows = all_rows(errors)
     moving = len(record.clip) > len(record.clips)
     head = next(row for row in rows if (row["scope"], row["mode"], row["terms"]) == ("all", mode, TERMS[0]))
@@ -98,7 +97,7 @@ def write_report(
         **plain,
         "subject": run.identity,
         "measured": {
-            "modes": {name: MODES[name] for name in run.modes},
+            "modes": dict(run.modes),
             "choice": CHOICE,
             "missing": run.measure.missing,
             "offset": list(run.offset),
@@ -124,7 +123,7 @@ def write_report(
                 _save_points(out / ("points.npz" if name == mode else f"points-{name}.npz"), record, errors, name)
         pictures = plots(out, errors, heading, moving)
         text = tables(report, run)
-        _write(out / "report.html", page(report, text, record, pictures, run.part).encode())
+        _write(out / "report.html", page(report, text, record, pictures).encode())
     except OSError as error:
         raise ReportError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
     plotted = "" if pictures else " (no plots: pip install 'landmark-tracker[evaluation]')"

@@ -119,11 +119,18 @@ class OwnModel:
         return Located([(0, face.points) for face in faces], spent)
 
 
-PEERS: Mapping[str, tuple[str, ...]] = {
-    "mediapipe": ("oracle", "detector", "tracker"),
-    "dlib": ("oracle", "detector"),
+PEERS: Mapping[str, Mapping[str, str]] = {
+    "mediapipe": {
+        "oracle": "shown the square about the true face only, in which its own detector looks, as it takes no box",
+        "detector": "its own detector in every frame, the face that overlaps the truth most",
+        "tracker": "the frames as a video, with its own tracking and smoothing",
+    },
+    "dlib": {
+        "oracle": "the truth's tight square as its box in every frame",
+        "detector": "its own frontal detector in every frame, the face that overlaps the truth most",
+    },
 }
-"""The modes of other programs, whose ``detector`` and ``tracker`` are their own (see ``peers``)."""
+"""The modes of other programs (see ``peers``)."""
 
 
 def peer(model: str) -> str | None:
@@ -132,10 +139,10 @@ def peer(model: str) -> str | None:
     return name if name in PEERS and bool(equals) == (name == "dlib") else None
 
 
-def modes_of(model: str) -> tuple[str, ...]:
-    """The modes that ``--model`` can be run in."""
+def modes_of(model: str) -> Mapping[str, str]:
+    """The modes that ``--model`` can be run in, and what each means."""
     name = peer(model)
-    return PEERS[name] if name else tuple(MODES)
+    return PEERS[name] if name else MODES
 
 
 def _none(image: Any) -> list[Any]:
