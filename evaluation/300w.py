@@ -26,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def benchmark(given: argparse.Namespace) -> Benchmark:
     """The faces of the subset; DataError when there are none."""
     pictures = pictures_300w(data_folder(given), given.subset, not given.zero_based)
+    several = given.subset in ("full", "validation")
     return Benchmark(
         name=f"300-W {given.subset}",
         key="300w",
         part=given.subset,
         measure=Measure(IBUG68, "inter_ocular", NORMALISERS, given.missing),
-        parts=picture_parts([(picture, (_subset(picture.name),)) for picture in pictures]),
+        parts=picture_parts([(picture, (_subset(picture.name),) * several) for picture in pictures]),
         total=FACES.get(given.subset) or len(validation_names()),
         notes=("the box is the tight rectangle of the truth's 68 points",),
     )

@@ -28,8 +28,8 @@ from evaluation.figures import (
 )
 from evaluation.page import page
 from evaluation.plots import plots
-from evaluation.published import published
 from evaluation.record import Record, joined
+from evaluation.tables import NAMES, tables
 from tracker._version import __version__
 from tracker.core import TrackerError
 from tracker.metrics import in_set_terms
@@ -38,15 +38,6 @@ CHOICE = (
     "of several faces the one whose box overlaps the truth's most is scored; a tracker is held to the id it took first "
     "for as long as it reports it, then the largest overlap chooses again, which counts as a change of identity"
 )
-NAMES = {
-    "inter_ocular": "eye corners",
-    "inter_pupil": "eye centres",
-    "box_width": "box width",
-    "box_diagonal": "box diagonal",
-    "box_size": "sqrt(box area)",
-}
-
-
 WHAT = ("scope", "mode", "terms", "points", "left_out")
 """What a row is about; the rest are its figures."""
 
@@ -122,116 +113,12 @@ def write_report(
             for name in run.modes:
                 _save_points(out / ("points.npz" if name == mode else f"points-{name}.npz"), record, errors, name)
         pictures = plots(out, errors, heading, moving)
-        text = tables(report, run)
+        text = tables(report, run.key, run.part)
         _write(out / "report.html", page(report, text, record, pictures).encode())
     except OSError as error:
         raise ReportError(f"{out}: cannot be written ({error.strerror}); give another --out") from error
     plotted = "" if pictures else " (no plots: pip install 'landmark-tracker[evaluation]')"
     return f"{text}\n\nreport: {out / 'report.html'}{plotted}"
-
-
-def tables(report: Mapping[str, Any], run: Run) -> str:
-    """The tables in lines, each under the heading."""
-    normalisers = run.measure.normalisers[:2]
-    blocks = []
-    for scope in dict.fromkeys(row["scope"] for row in report["rows"]):
-        rows = [row for row in report["rows"] if row["scope"] == scope and row["points"] == "all"]
-        if scope != "all":  # the others are in report.json
-            rows = [row for row in rows if row["left_out"] == "not counted"]
-        lines = [
-            [
-                f"{row['mode']}, {row['terms']}" + (", with left-out frames" * (row["left_out"] == "counted")),
-                str(row["frames"]),
-                *(_text(row[f"nme.{name}"]) for name in normalisers),
-                *(_text(row[f"nme_found.{name}"]) for name in normalisers),
-                *(_text(row[name]) for name in ("median", "auc_008", "failure_008", "failure_010", "coverage")),
-            ]
-            for row in rows
-        ]
-        columns = ["mode", "frames", *(NAMES[name] for name in normalisers)]
-        columns += [f"found, {NAMES[name]}" for name in normalisers]
-        columns += ["median", "AUC 8", "fail 8", "fail 10", "coverage"]
-        title = "NME in %, then of the faces found only; median, AUC@0.08, failures and coverage in %"
-        blocks.append(_block(f"{report['heading']} | {scope}", title, columns, lines))
-    if len(run.measure.markup.subsets) and (subsets := _subsets(report)):
-        columns = ["mode", *(f"{name} points" for name in subsets[0][1])]
-        lines = [[mode, *(_text(value) for value in values.values())] for mode, values in subsets]
-        what = f"NME in % over {NAMES[run.measure.normaliser]}, faces found, as labelled"
-        blocks.append(_block(f"{report['heading']} | all", what, columns, lines))
-    if report["clips"]:
-        modes = list(report["measured"]["modes"])
-        key = f"nme_found.{run.measure.normaliser}"
-        each: dict[str, list[str]] = {}
-        for row in report["clips"]:
-            if row["terms"] == TERMS[0]:
-                each.setdefault(row["clip"], [", ".join(row["categories"]), str(row["frames"])]).append(
-                    f"{_text(row[key])} ({row['coverage']:.1f})"
-                )
-        what = f"NME in % over {NAMES[run.measure.normaliser]}, faces found, as labelled; coverage in %"
-        lines = [[clip, *cells] for clip, cells in each.items()]
-        blocks.append(_block(f"{report['heading']} | by clip", what, ["clip", "category", "frames", *modes], lines))
-    if report["beside_oracle"]:
-        rows = [(f"{row['scope']}, {row['mode']}", row) for row in report["beside_oracle"]]
-        lines = [[what, *(_text(row[name]) for name in ("nme", "oracle", "ratio"))] for what, row in rows]
-        what = f"NME in % over {NAMES[run.measure.normaliser]} of the faces the mode found, as labelled"
-        blocks.append(_block(f"{report['heading']} | beside the oracle", what, ["", "NME", "oracle", "ratio"], lines))
-    if steady := [row for row in report["stability"] if row.get("scope") is not None]:
-        names = [name for name in steady[0] if name not in ("scope", "mode")]
-        lines = [[f"{row['scope']}, {row['mode']}", *(_text(row[name]) for name in names)] for row in steady]
-        blocks.append(_block(f"{report['heading']} | stability", "of the points as tracked", ["", *names], lines))
-    stages = report["timing"]["stages"]
-    lines = [[name, *(_text(one[kind]) for kind in ("mean", "p50", "p95"))] for name, one in stages.items()]
-    cost = f"the loop costs {report['timing']['overhead']:.1f} % over decoding and networks"
-    blocks.append(_block("milliseconds a frame", cost, ["stage", "mean", "p50", "p95"], lines))
-    scopes = dict.fromkeys(row["scope"] for row in report["rows"])
-    beside = [
-        (scope, *found) for scope in scopes for found in published(run.key, run.part if scope == "all" else scope)
-    ]
-    for scope, table, others in beside:
-        ours = [row for row in report["rows"] if row["scope"] == scope and row["points"] == "all"]
-        key = f"nme_found.{table.normaliser}"
-        mine = [
-            (
-                f"{report['subject']['model']}, {row['mode']}, {row['terms']}",
-                row[key],
-                f"this run, {row['coverage']:.1f} %",
-            )
-            for row in ours
-            if row["left_out"] == "not counted"
-        ]
-        lines = [[method, _text(value), source] for method, value, source in [*others, *mine]]
-        what = f"NME in % over {NAMES[table.normaliser]}" + (f" ({table.note})" * bool(table.note))
-        blocks.append(
-            _block(f"{report['heading']} | beside published figures", what, ["method", "NME", "source"], lines)
-        )
-    return "\n\n".join(blocks)
-
-
-def _subsets(report: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
-    """NME of the faces found by mode and number of points."""
-    found: dict[str, dict[str, float]] = {}
-    key = f"nme_found.{report['headline']['normaliser']}"
-    for row in report["rows"]:
-        if (row["scope"], row["terms"], row["left_out"]) == ("all", TERMS[0], "not counted"):
-            found.setdefault(row["mode"], {})[row["points"]] = row[key]
-    return list(found.items())
-
-
-def _block(heading: str, what: str, columns: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[index]) for row in [columns, *lines]) for index in range(len(columns))]
-    aligned = [
-        "  ".join(cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in row)
-        for row in (list(enumerate(zip(line, widths, strict=True))) for line in [columns, *lines])
-    ]
-    return "\n".join([heading, f"({what})", *aligned])
-
-
-def _text(value: float | None) -> str:
-    if value is None or math.isnan(value):
-        return "-"
-    if math.isinf(value):
-        return "inf"
-    return f"{value:.2f}"
 
 
 def _frames(errors: Errors, run: Run) -> str:
