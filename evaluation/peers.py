@@ -53,14 +53,17 @@ class MediaPipe:
     def identity(self) -> dict[str, Any]:
         return {"model": "mediapipe", "map": list(MESH_68), "version": metadata.version("mediapipe")}
 
-    def start(self, mode: str) -> Locate:
+    def _made(self, still: bool) -> Any:
         with _quiet():
-            if mode == "tracker":
-                mesh: Any = self._make(static_image_mode=False, max_num_faces=4, refine_landmarks=True)
-            else:
-                if self._still is None:
-                    self._still = self._make(static_image_mode=True, max_num_faces=4, refine_landmarks=True)
-                mesh = self._still
+            mesh = self._make(static_image_mode=still, max_num_faces=4, refine_landmarks=True)
+            mesh.process(np.zeros((64, 64, 3), np.uint8))  # the first call logs and takes its time
+        return mesh
+
+    def start(self, mode: str) -> Locate:
+        if mode == "tracker":
+            mesh = self._made(still=False)
+        else:
+            mesh = self._still = self._still or self._made(still=True)
 
         def locate(frame: Frame, truth: Array) -> Located:
             start = perf_counter()

@@ -26,7 +26,7 @@ from tracker import Crop, LandmarkModel
 from tracker.annotations import read_pts
 from tracker.backends import Spec
 from tracker.datasets import LabelledVideo, protocol_300vw
-from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, WFLW98, Markup
+from tracker.markup import AFLW19, CELEBA5, COFW29, WFLW98, Markup
 
 vw = importlib.import_module("evaluation.300vw")
 w300 = importlib.import_module("evaluation.300w")
@@ -430,7 +430,3 @@ def test_sets_of_other_points(tmp_path: Path) -> None:
             assert {row["scope"] for row in report["rows"]} == {"all", "pose", "blur"}
         other = ["--data", str(data), "--model", "trnet-68", "--out", str(out)]
         assert module.main(other) == 2, "68 points cannot be measured against others"
-
-
-def test_labels_of_the_portrait_are_of_68_points(faces: Path) -> None:
-    assert read_pts(faces / "astronaut.pts").shape == (IBUG68.size, 2)
