@@ -49,6 +49,9 @@ def test_heavy_libraries_stay_in_their_rooms(path: Path) -> None:
         assert "app" not in anywhere
     if path.is_relative_to(ROOT / "tracker"):
         assert "evaluation" not in anywhere
+    if "evaluation" in rooms:
+        assert not any(name.startswith("tracker.training") for name in imports(path, top_only=False))
+        assert not anywhere & {"torch", "app"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tracker").glob("*.py")), ids=lambda path: path.name)

@@ -334,7 +334,7 @@ def _listed(faces: Sequence[Annotation], images: Path) -> list[LabelledPicture]:
 
 def _name(path: Path, root: Path) -> str:
     """The name of a file in a set: its path within ``root`` without its suffix."""
-    return str(path.relative_to(root).with_suffix("")).replace("\\", "/")
+    return path.relative_to(root).with_suffix("").as_posix()
 
 
 def _part_of(parts: Mapping[str, T], part: str) -> T:
