@@ -9,7 +9,6 @@ the truth, so that no convention of boxes is favoured. False positives are count
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
@@ -23,6 +22,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from evaluation.command import Parser
 from tracker.core import Array, Box, Image, TrackerError
 from tracker.datasets import DataError, kept_apart, pictures_300w, pictures_lfw_net, read_picture
 from tracker.detector import Detection, Detector, load_detector, roll
@@ -233,7 +233,7 @@ def table(report: Mapping[str, object], names: Sequence[str], key: str) -> list[
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.detectors", description=__doc__)
+    parser = Parser(prog="python -m evaluation.detectors", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds lfw_net_5pt and 300w (data)")
     parser.add_argument(
         "--detectors", default="near,far,mediapipe-near,mediapipe-far", help="by comma: names, or paths of .onnx files"

@@ -25,7 +25,7 @@ VIEWS = ((0.06, 0.0, 1.0, 0.0), (-0.03, 0.05, 1.12, 0.12), (0.0, -0.06, 0.92, -0
 AGREEMENT = 0.024
 """Mean distance of a point in those views from its mean, in sides of the face's box, up to which they agree: chosen
 between faces and textures for TRNet-68, which tests/test_tracking.py holds it to."""
-MEMORY = 1.0
+MEMORY = 2.0
 """Seconds after a loss within which a face at the same place gets its id back."""
 CHECK_SIZE, CHECK_SIDE = 192, 2.2
 """A check looks at a level square of this many pixels, this many times as wide as the landmarks' crop."""
@@ -57,7 +57,7 @@ class Tracker:
     """Follows up to ``max_faces`` faces from frame to frame of one recording.
 
     Ids count from 0 in the order of appearance and are never reused; a face that is lost and found again at the
-    same place within a second keeps its id. ``smoother`` makes the filter of each new face (by default the One-Euro
+    same place within two seconds keeps its id. ``smoother`` makes the filter of each new face (by default the One-Euro
     filter), None leaves the points as located.
     """
 
