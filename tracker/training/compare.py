@@ -16,8 +16,8 @@ from tracker.training.heads import described, judge
 
 def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list[str]:
     """A table in lines: for each model the NME in per cent on ``faces``, inter-pupil and inter-ocular in the set's own
-    terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, for the models that have them, how
-    far confidence and presence can be trusted (see ``heads.judge``). ModelError for a file that cannot be used."""
+    terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, for the models that have them,
+    how far confidence and presence can be trusted (see ``heads.judge``). ModelError for a file that cannot be used."""
     lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
     trust: list[str] = []
     truth = np.stack([face.points for face in faces]).astype(np.float64)

@@ -67,25 +67,7 @@ def _faceless_crop(face: LabelledFace, crop: Crop, rng: np.random.Generator, pic
     if kind < 0.4:
         return _part(pictures, size, size, rng)
     if kind < 0.75:
-        image, box = face.image.copy(), Box.around(face.known_points)
-        x0, y0 = (max(int(c - 0.12 * box.height), 0) for c in (box.x0, box.y0))
-        x1, y1 = (int(c + 0.12 * box.height) + 1 for c in (box.x1, box.y1))
-        part = image[y0:y1, x0:x1]
-        mask = np.zeros(part.shape[:2], np.uint8)
-        if rng.random() < 0.5:
-            mask[:] = 1
-        else:
-            cv2.ellipse(
-                mask,
-                (mask.shape[1] // 2, mask.shape[0] // 2),
-                (mask.shape[1] // 2, mask.shape[0] // 2),
-                0,
-                0,
-                360,
-                (1,),
-                cv2.FILLED,
-            )
-        np.copyto(part, _fill(mask.shape[0], mask.shape[1], rng, pictures), where=mask[..., None].astype(np.bool_))
+        image = covered(face, rng, pictures)
         height, width = image.shape[:2]
         if rng.random() < 0.5:
             side = crop.side * rng.uniform(0.35, 1.4)
@@ -97,11 +79,28 @@ def _faceless_crop(face: LabelledFace, crop: Crop, rng: np.random.Generator, pic
         tile = size // count
         picture = crop.cut(face.image)
         tiles = [picture[y : y + tile, x : x + tile].copy() for y in cuts[:-1] for x in cuts[:-1]]
-        for place, index in enumerate(np.roll(rng.permutation(count * count), 1)):
+        order = rng.permutation(count * count)
+        for place, index in zip(order, np.roll(order, 1), strict=True):  # no tile stays where it was
             y, x = cuts[place // count], cuts[place % count]
             picture[y : y + tile, x : x + tile] = tiles[index]
         return picture
     return _fill(size, size, rng, pictures)
+
+
+def covered(face: LabelledFace, rng: np.random.Generator, pictures: Sequence[Image]) -> Image:
+    """A copy of the face's photo in which something lies over the face: a rectangle, or the ellipse about it."""
+    image, box = face.image.copy(), Box.around(face.known_points)
+    x0, y0 = (max(int(c - 0.12 * box.height), 0) for c in (box.x0, box.y0))
+    x1, y1 = (int(c + 0.12 * box.height) + 1 for c in (box.x1, box.y1))
+    part = image[y0:y1, x0:x1]
+    height, width = part.shape[:2]
+    mask = np.ones((height, width), np.uint8)
+    if rng.random() < 0.5:
+        mask[:] = 0
+        middle = (width // 2, height // 2)
+        cv2.ellipse(mask, middle, middle, 0, 0, 360, (1,), cv2.FILLED)
+    np.copyto(part, _fill(height, width, rng, pictures), where=mask[..., None].astype(np.bool_))
+    return image
 
 
 def _cover_half(picture: Image, box: Box, rng: np.random.Generator, pictures: Sequence[Image]) -> None:

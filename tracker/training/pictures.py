@@ -25,9 +25,10 @@ SIDE, SHOWN = 192, 12
 
 
 def ignored(folder: Path) -> None:
-    """Make the folder of a run, all of which git ignores wherever it lies."""
+    """Make the folder of a run, all of which git ignores wherever it lies, unless the folder has its own rules."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / ".gitignore").write_text("*\n")
+    if not (folder / ".gitignore").exists():
+        (folder / ".gitignore").write_text("*\n")
 
 
 def plot_log(folder: Path) -> None:

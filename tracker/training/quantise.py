@@ -16,7 +16,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tracker.backends import Spec, network_input, open_backend
-from tracker.training.augment import augmented
+from tracker.training.augment import placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.export import ExportError
 
@@ -47,7 +47,7 @@ def quantise(
     """Write ``NAME-int8.onnx`` to ``folder``, with the Spec of the model at ``path`` but for its name.
 
     Activations are unsigned, weights signed, one scale for each channel of a convolution; the ranges are those met on
-    ``crops`` training crops of ``faces``, augmented as in training. ``reduced`` keeps the weights to 7 bits, for
+    ``crops`` training crops of ``faces``, placed as a tracker places them. ``reduced`` keeps the weights to 7 bits, for
     processors without VNNI, whose 16-bit sums of two products overflow otherwise. ExportError when the model is not an
     .onnx in fp32, or its points have other names than those of the faces.
     """
@@ -62,7 +62,7 @@ def quantise(
         for _ in range(0, crops, 16):
             chosen = [faces[int(rng.integers(len(faces)))] for _ in range(16)]
             pictures = [
-                augmented(face.image, face.unbiased, spec.points, spec.context, spec.input_size, rng, face.known)[0]
+                placed(face.image, face.unbiased, spec.points, spec.context, spec.input_size, rng, face.known)[0]
                 for face in chosen
             ]
             yield network_input(np.stack(pictures), spec)
