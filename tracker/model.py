@@ -54,9 +54,9 @@ class LandmarkModel:
                     1.0,
                     Box.around(points),
                     crop,
-                    None if confidence is None else confidence[index],
-                    attention,
-                    None if presence is None else float(presence[index]),
+                    confidence=None if confidence is None else confidence[index],
+                    attention=attention,
+                    presence=None if presence is None else float(presence[index]),
                 )
             )
         return faces

@@ -23,7 +23,10 @@ class Heads(nn.Module):
 
     def __init__(self, widths: Sequence[int], points: int, hidden: int) -> None:
         super().__init__()
-        self.normalise = nn.BatchNorm1d(sum(widths), affine=False)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(sum(widths)))
+        self.register_buffer("deviation", torch.ones(sum(widths)))
         self.error = nn.Sequential(nn.Linear(sum(widths), hidden), nn.ReLU(), nn.Linear(hidden, points))
         self.face = nn.Sequential(nn.Linear(sum(widths), hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -33,6 +36,10 @@ class Heads(nn.Module):
             return {"features": features}
         normal = self.normalise(features)
         return {"confidence": confidence(self.log_error(normal).exp()), "presence": self.face(normal).sigmoid()[:, 0]}
+
+    def normalise(self, features: Tensor) -> Tensor:
+        """Features (N, F) less their mean on the training crops, over their deviation."""
+        return (features - self.mean) / self.deviation
 
     def log_error(self, normal: Tensor) -> Tensor:
         """(N, P): logarithm of the expected error in sides of the face, from normalised features."""

@@ -140,8 +140,8 @@ def planes(crops: npt.NDArray[np.uint8], run: Run) -> Tensor:
 def fit(heads: Heads, data: Seen, rounds: int, seed: int, batch: int = 256, rate: float = 2e-3) -> None:
     """Train the heads by likelihood: the errors' under the distribution of ``networks.heads.confidence`` (which is
     largest where the expected error is the mean of the errors), and that of a face being there or not."""
-    heads.normalise.running_mean = data.features.mean(0)
-    heads.normalise.running_var = data.features.var(0)
+    heads.mean.copy_(data.features.mean(0))
+    heads.deviation.copy_((data.features.var(0) + 1e-5).sqrt())
     heads.eval().requires_grad_(True)
     with torch.no_grad():
         last = heads.error[-1]

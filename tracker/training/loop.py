@@ -272,7 +272,7 @@ def train(
 @contextmanager
 def joined(device: str) -> Iterator[tuple[int, int]]:
     """The number of this process and how many there are; under ``torchrun`` they are joined for as long as it lasts."""
-    if "WORLD_SIZE" not in os.environ:
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
         yield 0, 1
         return
     if device == "cuda":
