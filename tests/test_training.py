@@ -10,56 +10,24 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from drawn import drawn_face, drawn_labels, shape, write_300w
 
 from tracker import load_model
 from tracker.core import Box
 from tracker.datasets import DataError, validation_names
+from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
 from tracker.training.datasets import LARGEST, LabelledFace, kept
 from tracker.training.loop import Batches, Run, TrainingError, measure, train
+from tracker.training.pictures import plot_log
 from tracker.training.readers import read_300w
-
-
-def shape() -> np.ndarray:
-    """A plain 68-point face about the origin, one unit wide."""
-    turn = np.linspace(np.pi, 0, 17)
-    contour = np.stack([0.5 * np.cos(turn), 0.1 + 0.55 * np.sin(turn)], 1)
-    brows = [[x, -0.35] for x in np.linspace(-0.4, -0.1, 5)] + [[x, -0.35] for x in np.linspace(0.1, 0.4, 5)]
-    nose = [[0, y] for y in np.linspace(-0.2, 0.1, 4)] + [[x, 0.15] for x in np.linspace(-0.1, 0.1, 5)]
-    around = np.array([[-1, 0], [-0.4, -0.5], [0.4, -0.5], [1, 0], [0.4, 0.5], [-0.4, 0.5]])
-    eyes = [around * 0.09 + [side, -0.2] for side in (-0.22, 0.22)]
-    turn = np.linspace(np.pi, 3 * np.pi, 13)[:-1]
-    mouth = np.stack([0.2 * np.cos(turn), 0.35 + 0.08 * np.sin(turn)], 1)
-    turn = np.linspace(np.pi, 3 * np.pi, 9)[:-1]
-    inner = np.stack([0.15 * np.cos(turn), 0.35 + 0.03 * np.sin(turn)], 1)
-    return np.concatenate([contour, brows, nose, *eyes, mouth, inner])
-
-
-def drawn_face(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture (160, 160, 3) of a drawn face and its points."""
-    rng = np.random.default_rng(seed)
-    points = shape() * rng.uniform(60, 80) + rng.uniform(75, 85, 2)
-    image = np.full((160, 160, 3), rng.integers(40, 120), np.uint8)
-    cv2.fillPoly(image, [np.int32(points[:17])], (200, 160, 140))
-    for a, b in IBUG68.edges:
-        cv2.line(image, *(tuple(int(v) for v in points[i]) for i in (a, b)), (40, 20, 20), 1)
-    return image, points
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """A 300-W of drawn faces, in the set's layout; two of them bear names of the validation list."""
-    names = ["afw/1_1", "helen/trainset/2_1", "lfpw/trainset/3"]
-    names += [next(n for n in sorted(validation_names()) if n.startswith(part)) for part in ("afw", "lfpw")]
-    for seed, name in enumerate(names):
-        image, points = drawn_face(seed)
-        path = tmp_path / "data" / "300w" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-        rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points + 1)
-        path.with_suffix(".pts").write_text(f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n")
+    write_300w(tmp_path / "data")
     return tmp_path / "data"
 
 
@@ -214,6 +182,40 @@ def test_a_folder_with_another_run_is_not_overwritten(
     assert "another loss" in capsys.readouterr().err
 
 
+def test_the_schedules() -> None:
+    """AAN's falls to a tenth after 25,000 and 40,000 steps; the other one warms up, stays, and falls to zero."""
+    paper = Run(schedule="aan", rate=1e-3, steps=50_000)
+    assert [paper.rate_at(step) for step in (0, 24_999, 25_000, 39_999, 40_000, 49_999)] == pytest.approx(
+        [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    )
+    own = Run(rate=1e-3, steps=100, warmup=0.1, decay=0.5)
+    assert [own.rate_at(step) for step in (0, 5, 10, 50, 75, 100)] == pytest.approx([0, 5e-4, 1e-3, 1e-3, 5e-4, 0])
+
+
+def test_a_run_shows_its_curves_and_some_faces(data: Path, tmp_path: Path) -> None:
+    """The points of the untrained network lie on the validation faces in blue, the true ones in yellow, in a folder
+    that git ignores; a line of the log that a broken run wrote twice counts once."""
+    folder = tmp_path / "run"
+    assert main(["train", "--data", str(data), "--out", str(folder), "--steps", "2", *COMMON]) == 0
+    assert (folder / ".gitignore").read_text() == "*\n"
+    sheet = cv2.imread(str(folder / "samples.jpg"))[:, :, ::-1].astype(int)
+    assert sheet.shape == (192, 4 * 192, 3)
+    for colour in COLOURS[:2]:
+        assert (np.abs(sheet[:, : 2 * 192] - colour).max(-1) < 60).sum() > 40
+    assert not sheet[:, 2 * 192 + 16 :].any(), "there are two validation faces"
+    curves = cv2.imread(str(folder / "log.png"))
+    line = (folder / "log.jsonl").read_text()
+    (folder / "log.jsonl").write_text(line + line)
+    plot_log(folder)
+    np.testing.assert_array_equal(cv2.imread(str(folder / "log.png")), curves)
+
+
+def test_a_run_cannot_train_heads_with_the_points(data: Path, tmp_path: Path) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--options", '{"heads": 8}', *COMMON]
+    assert main(command) == 2
+    assert not (tmp_path / "run").exists()
+
+
 def aflw_faces(number: int) -> list[LabelledFace]:
     """Drawn faces with 19 points, of which three are unknown, one of them an eye corner in every second face."""
     own = [17, 19, 21, 22, 24, 26, 36, 37, 39, 42, 43, 45, 31, 30, 35, 48, 51, 54, 8]
@@ -236,11 +238,6 @@ def test_a_set_with_unknown_points_is_trained_measured_and_exported(tmp_path: Pa
     assert model.markup is AFLW19
     with pytest.raises(TrainingError, match="another markup"):
         train(Run(steps=2, batch=4), [[drawn_labels(0)]], [], tmp_path / "run")
-
-
-def drawn_labels(seed: int) -> LabelledFace:
-    image, points = drawn_face(seed)
-    return LabelledFace(f"{seed}", image, points.astype(np.float32), "300w")
 
 
 def test_the_error_counts_known_points_and_divides_by_known_sizes() -> None:

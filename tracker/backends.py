@@ -99,8 +99,9 @@ class Spec:
 
 class Backend(Protocol):
     """Runs one network. ``run`` takes crops (N, S, S, 3) uint8 RGB and gives each output by name, N first:
-    ``points`` (N, P, 2) float32 in crop pixels, ``attention_0`` ... (N, h, w) from shallow to deep. For a face
-    detector, which takes pictures (N, H, W, 3), see ``networks.facedet``."""
+    ``points`` (N, P, 2) float32 in crop pixels, ``attention_0`` ... (N, h, w) from shallow to deep, ``confidence``
+    (N, P) and ``presence`` (N,) from 0 to 1. For a face detector, which takes pictures (N, H, W, 3), see
+    ``networks.facedet``."""
 
     spec: Spec
     path: Path

@@ -43,11 +43,23 @@ class LandmarkModel:
         if not crops:
             return []
         outputs = self.backend.run(np.stack([crop.cut(image) for crop in crops]))
+        confidence, presence = outputs.get("confidence"), outputs.get("presence")
         faces = []
         for index, crop in enumerate(crops):
             points = crop.to_frame(outputs["points"][index]).astype(np.float32)
             attention = tuple(outputs[name][index] for name in self._attention) or None
-            faces.append(Face(index, points, 1.0, Box.around(points), crop, attention=attention))
+            faces.append(
+                Face(
+                    index,
+                    points,
+                    1.0,
+                    Box.around(points),
+                    crop,
+                    confidence=None if confidence is None else confidence[index],
+                    attention=attention,
+                    presence=None if presence is None else float(presence[index]),
+                )
+            )
         return faces
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tracker.networks.heads import Heads
 from tracker.networks.trnet import convolution, to_pixels
 
 
@@ -79,7 +80,8 @@ class AAN(nn.Module):
 
     Input (N, 3, 128, 128). Output ``points`` (N, P, 2) in input pixels and ``attention_0`` .. ``attention_3``
     (N, h, w) in [0, 1], h = w = 64, 32, 16, 8; while training also ``early_0`` .. ``early_3``, the predictions of
-    the intermediate branches, which get the same truth and are dropped at test.
+    the intermediate branches, which get the same truth and are dropped at test. ``heads``, the size of their hidden
+    layers, adds the outputs of ``Heads``.
 
     Switches for the paper's ablations: ``attention=False`` and ``embedding=False`` (table 5), ``residual=False``
     for F = M * H (equation 2), ``attention_relu`` for the literal reading of the attention block.
@@ -96,6 +98,7 @@ class AAN(nn.Module):
         residual: bool = True,
         embedding: bool = True,
         dimension: int = 256,
+        heads: int = 0,
     ) -> None:
         super().__init__()
         self.residual = residual
@@ -112,9 +115,11 @@ class AAN(nn.Module):
         else:
             self.embedding = nn.Sequential(nn.BatchNorm1d(flat), nn.Linear(flat, dimension), nn.ReLU())
         self.linear = nn.Linear(dimension, 2 * points)
+        self.heads = Heads(outputs, points, heads) if heads else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         found: dict[str, Tensor] = {}
+        maps: list[Tensor] = []
         x = functional.relu(self.stem(x))
         for level, block in enumerate(self.blocks):
             x = block(x)
@@ -125,6 +130,9 @@ class AAN(nn.Module):
                 if self.training:
                     pooled = functional.adaptive_avg_pool2d(x, 4).flatten(1)
                     found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
+            maps.append(x)
             x = functional.max_pool2d(x, 2)
+        if self.heads is not None:
+            found |= self.heads(maps)
         points = to_pixels(self.linear(self.embedding(x.flatten(1))), self.input_size)
         return {"points": points, **found}

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tracker.networks.heads import Heads
+
 
 def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution that keeps the size, with batch normalisation."""
@@ -41,14 +43,15 @@ class TRNet20(nn.Module):
     """Table 1: three 3x3 convolutions of 32 filters; four stages, each a max pooling and two residual units of
     48 / 64 / 80 / 96 filters; global average pooling; one linear layer.
 
-    Input (N, 3, 64, 64), output ``{"points": (N, P, 2)}`` in input pixels. The paper does not speak of
+    Input (N, 3, 64, 64), output ``{"points": (N, P, 2)}`` in input pixels, and those of ``Heads`` where ``heads``, the
+    size of their hidden layers, is not 0. The paper does not speak of
     normalisation: batch normalisation follows every convolution, because without it twenty layers do not train
     from random weights, and it costs nothing once folded into the convolutions at export.
     """
 
     input_size = 64
 
-    def __init__(self, points: int, widths: tuple[int, ...] = (48, 64, 80, 96)) -> None:
+    def __init__(self, points: int, widths: tuple[int, ...] = (48, 64, 80, 96), heads: int = 0) -> None:
         super().__init__()
         self.stem = nn.ModuleList([convolution(3, 32), convolution(32, 32), convolution(32, 32)])
         inputs = (32, *widths[:-1])
@@ -57,17 +60,17 @@ class TRNet20(nn.Module):
             for before, width in zip(inputs, widths, strict=True)
         )
         self.linear = nn.Linear(widths[-1], 2 * points)
-
-    def features(self, x: Tensor) -> Tensor:
-        """(N, 96): what the linear layer reads."""
-        for layer in self.stem:
-            x = functional.relu(layer(x))
-        for stage in self.stages:
-            x = stage(x)
-        return x.mean((2, 3))
+        self.heads = Heads(widths, points, heads) if heads else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"points": to_pixels(self.linear(self.features(x)), self.input_size)}
+        for layer in self.stem:
+            x = functional.relu(layer(x))
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        found = {"points": to_pixels(self.linear(x.mean((2, 3))), self.input_size)}
+        return found if self.heads is None else found | self.heads(maps)
 
 
 class CNN6(nn.Module):
@@ -77,18 +80,22 @@ class CNN6(nn.Module):
 
     input_size = 64
 
-    def __init__(self, points: int) -> None:
+    def __init__(self, points: int, heads: int = 0) -> None:
         super().__init__()
         widths = (3, 32, 64, 128, 256, 512)
         self.convolutions = nn.ModuleList(nn.Conv2d(before, width, 3, padding=1) for before, width in pairwise(widths))
         self.hidden = nn.Linear(512 * 2 * 2, 1024)
         self.linear = nn.Linear(1024, 2 * points)
+        self.heads = Heads(widths[1:], points, heads) if heads else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
+        maps: list[Tensor] = []
         for layer in self.convolutions:
-            x = functional.max_pool2d(functional.relu(layer(x)), 2)
+            maps.append(functional.relu(layer(x)))
+            x = functional.max_pool2d(maps[-1], 2)
         x = functional.relu(self.hidden(x.flatten(1)))
-        return {"points": to_pixels(self.linear(x), self.input_size)}
+        found = {"points": to_pixels(self.linear(x), self.input_size)}
+        return found if self.heads is None else found | self.heads(maps)
 
 
 def to_pixels(flat: Tensor, size: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""``python -m tracker.training``: train, refine, export, compare."""
+"""``python -m tracker.training``: train, refine, heads, export, quantise, compare."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ from tracker.training.compare import compare
 from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.detect import train_detector
 from tracker.training.export import export
+from tracker.training.heads import described, train_heads
 from tracker.training.label import label, other_faces, read_others
-from tracker.training.loop import Run, train
+from tracker.training.loop import SCHEDULES, Run, joined, open_run, train
 from tracker.training.losses import LOSSES
+from tracker.training.quantise import quantise
 from tracker.training.readers import READERS, THINNED, VALIDATION
 from tracker.training.refine import refine
 from tracker.training.scenes import photos, textures
@@ -36,14 +38,15 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--data", type=Path, default=Path("data"), help="folder that holds the sets (default: data)")
+    data.add_argument("--every", type=int, default=10, help=f"of {', '.join(sorted(THINNED))} take every n-th (10)")
     training = commands.add_parser("train", parents=[data], help="train a network, or resume it where it stopped")
     training.add_argument("--sets", default="300w,ytf68", help=SETS)
-    training.add_argument("--every", type=int, default=10, help=f"of {', '.join(sorted(THINNED))} take every n-th (10)")
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
     default = Run()
-    choices = {"network": sorted(set(NETWORKS) - {"facedet"}), "loss": sorted(LOSSES)}
+    networks = sorted(set(NETWORKS) - {"facedet"})
+    choices = {"network": networks, "loss": sorted(LOSSES), "schedule": SCHEDULES}
     for option in fields(Run):
         value = getattr(default, option.name)
         kind = json.loads if option.name == "options" else type(value)
@@ -53,6 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
     refining.add_argument("--steps", type=int, default=2000, help="(2000)")
+    heading = commands.add_parser(
+        "heads", parents=[data], help="train a run's confidence and presence; its points stay"
+    )
+    heading.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
+    heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
     comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of 300-W")
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
     detecting = commands.add_parser("detector", parents=[data], help="train the face detector, or resume it")
@@ -71,6 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
     seeking.add_argument("--out", type=Path, required=True, help="file to write (.json)")
     for parser_ in (labelling, seeking):
         parser_.add_argument("--detector", default="far", help="see python -m tracker track --help (far)")
+    quantising = commands.add_parser("quantise", parents=[data], help="write a model's NAME-int8.onnx")
+    quantising.add_argument("model", help="name of a model, or path to a .onnx file")
+    quantising.add_argument("--set", default="300w", help="set whose training faces it is calibrated on (300w)")
+    quantising.add_argument("--out", type=Path, default=Path("weights"), help="folder to write to (default: weights)")
+    quantising.add_argument("--reduced", action="store_true", help="weights of 7 bits, for processors without VNNI")
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
@@ -80,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if given.command == "export":
-            export(given.run / "checkpoint.pt", given.out, given.name, given.version)
+            export(given.run, given.out, given.name, given.version)
         elif given.command == "compare":
             faces = READERS["300w"](given.data / "300w")
             print("\n".join(compare(given.models, [face for face in faces if face.name in validation_names()])))
@@ -94,13 +107,19 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")
         elif given.command == "refine":
             _refine(given)
+        elif given.command == "heads":
+            _heads(given)
+        elif given.command == "quantise":
+            faces, _ = _parted(given.set, given)
+            print(quantise(load_model(given.model).backend.path, faces, given.out, reduced=given.reduced))
         else:
             _train(given)
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        goes_on = "goes on from the last checkpoint" if given.command == "train" else "starts anew"
+        print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
     return 0
 
@@ -110,8 +129,6 @@ def _train(given: argparse.Namespace) -> None:
     names = given.sets.split(",")
     if unknown := set(names) - set(READERS):
         raise TrackerError(f"--sets {','.join(sorted(unknown))}: unknown; the sets are {', '.join(READERS)}")
-    if given.every < 1:
-        raise TrackerError(f"--every {given.every}: give a whole number from 1")
     sets = [_faces(name, given) for name in names]
     if names[0] in VALIDATION:
         validation = _faces(names[0], given, part=VALIDATION[names[0]])
@@ -123,7 +140,8 @@ def _train(given: argparse.Namespace) -> None:
         if not given.all_faces and name not in VALIDATION and (index == 0 or name == "300w"):
             unseen = held_out(faces)
             sets[index] = [face for face in faces if face.name not in unseen]
-    train(run, sets, validation, given.out, given.device)
+    with joined(given.device) as (process, processes):
+        train(run, sets, validation, given.out, given.device, process=process, processes=processes)
 
 
 def _photographed(given: argparse.Namespace) -> list[list[LabelledFace]]:
@@ -144,16 +162,31 @@ def _detector(given: argparse.Namespace) -> None:
 
 
 def _refine(given: argparse.Namespace) -> None:
-    faces = READERS["300w"](given.data / "300w")
-    unseen = held_out(faces)
-    validation = [face for face in faces if face.name in unseen]
-    training = [face for face in faces if face.name not in unseen]
+    training, validation = _parted("300w", given)
     report = refine(given.run, given.out, training, validation, given.steps)
     for part, before in report["before"].items():
         print(f"{part:8} {before:.3f} -> {report['after'][part]:.3f} %")
 
 
+def _heads(given: argparse.Namespace) -> None:
+    dataset = open_run(given.run)[0].get("sets", ["300w"])[0]  # older checkpoints do not state it
+    print("\n".join(described(train_heads(given.run, given.out, *_parted(dataset, given)))))
+
+
+def _parted(name: str, given: argparse.Namespace) -> tuple[list[LabelledFace], list[LabelledFace]]:
+    """The faces of a set to train on, and those to validate on."""
+    if name not in READERS:
+        raise TrackerError(f"--set {name}: unknown; the sets are {', '.join(READERS)}")
+    faces = _faces(name, given)
+    if name in VALIDATION:
+        return faces, _faces(name, given, part=VALIDATION[name])
+    unseen = held_out(faces)
+    return [face for face in faces if face.name not in unseen], [face for face in faces if face.name in unseen]
+
+
 def _faces(name: str, given: argparse.Namespace, **options: Any) -> list[LabelledFace]:
+    if given.every < 1:
+        raise TrackerError(f"--every {given.every}: give a whole number from 1")
     if name in THINNED:
         options["every"] = given.every
     return READERS[name](given.data / name, **options)

@@ -24,10 +24,24 @@ def augmented(
     rng: np.random.Generator,
     known: Flags | None = None,
 ) -> Sample:
+    """``placed`` and ``photographed``."""
+    picture, moved, known = placed(image, points, markup, context, size, rng, known)
+    return photographed(picture, rng), moved, known
+
+
+def placed(
+    image: Image,
+    points: Array,
+    markup: Markup,
+    context: float,
+    size: int,
+    rng: np.random.Generator,
+    known: Flags | None = None,
+) -> Sample:
     """A crop (size, size, 3), its points (P, 2) in crop pixels, and which of them are known (P,), or None for all.
 
-    ``points`` are in pixels of ``image``; the crop lies about those that are ``known``. All of it follows from ``rng``,
-    and the same numbers are drawn whether or not there is a mask.
+    ``points`` are in pixels of ``image``; the crop lies about those that are ``known``. Half of the crops are mirrored.
+    All of it follows from ``rng``, and the same numbers are drawn whether or not there is a mask.
     """
     crop = jittered(points if known is None else points[known], context, size, rng)
     picture = crop.cut(image)
@@ -37,7 +51,7 @@ def augmented(
         moved = moved[list(markup.mirror)]
         moved[:, 0] = size - 1 - moved[:, 0]
         known = None if known is None else known[list(markup.mirror)]
-    return photographed(picture, rng), moved.astype(np.float32), known
+    return picture, moved.astype(np.float32), known
 
 
 def jittered(points: Array, context: float, size: int, rng: np.random.Generator) -> Crop:

@@ -11,13 +11,15 @@ from tqdm import tqdm
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
 from tracker.model import load_model
 from tracker.training.datasets import LabelledFace
+from tracker.training.heads import described, judge
 
 
 def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list[str]:
     """A table in lines: for each model the NME in per cent on ``faces``, inter-pupil and inter-ocular in the set's own
-    terms (the Spec's offset put back), and inter-pupil of the points as tracked. ModelError for a file that cannot be
-    used."""
+    terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, for the models that have them,
+    how far confidence and presence can be trusted (see ``heads.judge``). ModelError for a file that cannot be used."""
     lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
+    trust: list[str] = []
     truth = np.stack([face.points for face in faces]).astype(np.float64)
     for path in models:
         model = load_model(path)
@@ -33,4 +35,7 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
         figures = [nme(own, truth, pupil), nme(own, truth, ocular), nme(points, truth, pupil)]
         first, second, third = (100 * figure.mean() for figure in figures)
         lines.append(f"{Path(path).name:24} {first:6.3f}  {second:11.3f}  {third:18.3f}")
-    return lines
+        if "confidence" in spec.outputs:
+            found = judge(model.backend.run, faces, spec.context, spec.input_size)
+            trust += [f"{Path(path).name}: {line}" for line in described(found)]
+    return lines + trust

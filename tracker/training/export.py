@@ -14,14 +14,12 @@ from torch import Tensor, nn
 
 from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
-from tracker.markup import MARKUPS
-from tracker.networks import build
-from tracker.training.loop import Run
+from tracker.training.loop import open_run
 from tracker.training.readers import TERMS
 
 
 class ExportError(TrackerError):
-    """A checkpoint that cannot be exported."""
+    """A model that cannot be written."""
 
 
 class _Named(nn.Module):
@@ -36,21 +34,14 @@ class _Named(nn.Module):
         return tuple(found[name] for name in self.names)
 
 
-def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spec:
-    """Write the averaged network of ``checkpoint`` to ``folder`` and check that both files give the same points.
+def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spec:
+    """Write the averaged network of the run in ``run_folder`` to ``folder`` and check that both files give the same.
 
-    ExportError when the checkpoint cannot be read or the results differ by more than 1e-4 of the crop.
+    TrainingError when there is no run; ExportError when the points differ by more than 1e-4 of the crop, or another
+    output by more than 1e-4.
     """
-    try:
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        run, offset = Run(**saved["run"]), saved["offset"]
-        markup = MARKUPS[saved.get("markup", "ibug68")]  # older checkpoints do not state it, nor the sets
-        data = tuple(TERMS.get(name, name) for name in saved.get("sets", ("300w", "ytf68")))
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise ExportError(f"{checkpoint}: not a checkpoint of tracker.training; give the folder of --out") from error
-    network = build(run.network, markup.size, run.options)
-    network.load_state_dict(saved["average"])
-    network.eval()
+    saved, run, markup, network = open_run(run_folder)
+    data = tuple(TERMS.get(name, name) for name in saved.get("sets", ("300w", "ytf68")))  # older ones do not state them
     size = network.input_size
     example = torch.randn(2, 3, size, size)
     with torch.inference_mode():
@@ -63,7 +54,7 @@ def export(checkpoint: Path, folder: Path, name: str, version: str = "1") -> Spe
         context=run.context,
         mean=run.mean,
         std=run.std,
-        offset=offset,
+        offset=saved["offset"],
         outputs=outputs,
         options=run.options,
         data=data,
@@ -111,6 +102,6 @@ def _write_onnx(network: nn.Module, example: Tensor, spec: Spec, path: Path) -> 
 def _compare(graph: Path, weights: Path, size: int) -> None:
     crops = np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype(np.uint8)
     first, second = (open_backend(path).run(crops) for path in (graph, weights))
-    for name in first:
-        if not np.abs(first[name] - second[name]).max() <= 1e-4 * size:
+    for name, values in first.items():
+        if not np.abs(values - second[name]).max() <= 1e-4 * (size if name == "points" else 1):
             raise ExportError(f"{graph}: gives other {name} than {weights}; nothing was written")

@@ -1,8 +1,9 @@
 """The training loop, from top to bottom.
 
-Everything random follows from the seed and the number of the step, so that a run that was broken off and resumed
-ends where an unbroken one ends. The rate warms up, stays, and falls in a straight line to zero over the last part
-of the run; in that part only the first data set is used, so that a coarse one can serve before.
+Everything random follows from the seed, the number of the step and that of the sample in its batch, so that a run that
+was broken off and resumed ends where an unbroken one ends, and several processes draw what one would. The rate warms
+up, stays, and falls in a straight line to zero over the last part of the run; in that part only the first data set is
+used, so that a coarse one can serve before. AAN's own schedule is the other one.
 """
 
 from __future__ import annotations
@@ -15,30 +16,39 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from tracker.core import TrackerError
-from tracker.markup import Markup
+from tracker.markup import MARKUPS, Markup
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
 from tracker.networks import Network, build
 from tracker.training.augment import augmented
 from tracker.training.datasets import LABEL_OFFSET, LabelledFace, label_offset
 from tracker.training.losses import LOSSES
+from tracker.training.pictures import ignored, plot_log, write_samples
 
 log = logging.getLogger(__name__)
 
 
 class TrainingError(TrackerError):
     """A run that cannot start or go on."""
+
+
+SCHEDULES = ("linear", "aan")
+AAN_DROPS = (25_000, 40_000)
+"""Steps after which AAN's rate is a tenth of what it was (Yue et al., section 4; its "epochs" read as iterations)."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +68,15 @@ class Run:
     average: float = 0.999
     coarse: float = 0.4
     context: float = 1.25
+    schedule: str = "linear"
     seed: int = 1
 
     mean = 127.5
     std = 64.0
 
     def rate_at(self, step: int) -> float:
+        if self.schedule == "aan":
+            return self.rate * 0.1 ** sum(step >= drop for drop in AAN_DROPS)
         done = step / self.steps
         return self.rate * min(1.0, done / max(self.warmup, 1e-9), (1 - done) / max(self.decay, 1e-9))
 
@@ -73,10 +86,20 @@ Batch = tuple[Tensor, Tensor, Tensor | None]
 
 class Batches:
     """Batch number ``step``: crops (N, 3, S, S) uint8, points (N, P, 2) in crop pixels and which of them are known
-    (N, P), or None where every set knows all; from the seed and step."""
+    (N, P), or None where every set knows all; from the seed and step. Of ``processes`` processes the one of number
+    ``process`` gets its share of the batch."""
 
-    def __init__(self, sets: Sequence[Sequence[LabelledFace]], run: Run, size: int, markup: Markup) -> None:
+    def __init__(
+        self,
+        sets: Sequence[Sequence[LabelledFace]],
+        run: Run,
+        size: int,
+        markup: Markup,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
         self.sets, self.run, self.size, self.markup = sets, run, size, markup
+        self.share = range(process, run.batch, processes)
         self.points = [[face.unbiased for face in faces] for faces in sets]
         self.masked = any(face.known is not None for faces in sets for face in faces)
 
@@ -98,10 +121,10 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         run = self.run
-        rng = np.random.default_rng((run.seed, step))
         fine_only = step >= run.steps * (1 - run.decay) or len(self.sets) == 1
         crops, points, masks = [], [], []
-        for _ in range(run.batch):
+        for sample in self.share:
+            rng = np.random.default_rng((run.seed, step, sample))
             which = 0 if fine_only or rng.random() >= run.coarse else int(rng.integers(1, len(self.sets)))
             index = int(rng.integers(len(self.sets[which])))
             face, truth = self.sets[which][index], self.points[which][index]
@@ -122,16 +145,24 @@ def train(
     device: str = "cpu",
     validate_every: int = 1000,
     save_every: float = 180.0,
+    process: int = 0,
+    processes: int = 1,
 ) -> Network:
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network.
 
-    Writes ``checkpoint.pt`` every ``save_every`` seconds, a line of ``log.jsonl`` at every validation, and at the end
-    ``final.json``. There, and in the last checkpoint, the offset of the labels is the one learnt on the training faces,
-    where the set's labels have one. TrainingError when a set is empty, when the sets have several markups, and when
-    ``folder`` holds another run.
+    Writes ``checkpoint.pt`` every ``save_every`` seconds; at every validation a line of ``log.jsonl``, its curves
+    ``log.png`` and the faces of ``samples.jpg``; at the end ``final.json``. There, and in the last checkpoint, the
+    offset of the labels is the one learnt on the training faces, where the set's labels have one. With several
+    ``processes``, each trains on its share of every batch, and number 0 measures and writes. TrainingError when a set
+    is empty, when the sets have several markups, and when ``folder`` holds another run.
     """
     markup, dataset = _markup(sets), sets[0][0].dataset
-    folder.mkdir(parents=True, exist_ok=True)
+    if "heads" in run.options:
+        raise TrainingError("--options heads: they are trained afterwards; see python -m tracker.training heads --help")
+    if run.batch % processes:
+        raise TrainingError(f"--batch {run.batch}: cannot be shared by {processes} processes; give a multiple of them")
+    if process == 0:
+        ignored(folder)
     cv2.setNumThreads(1)
     torch.manual_seed(run.seed)
     network = build(run.network, markup.size, run.options).to(device)
@@ -174,12 +205,21 @@ def train(
         os.replace(folder / "checkpoint.part", checkpoint)
 
     size = network.input_size
-    batches = Batches(sets, run, size, markup)
-    stream = batches.stream(first)
+    stream = Batches(sets, run, size, markup, process, processes).stream(first)
+    replica = network if processes == 1 else DistributedDataParallel(network)
     autocast = device != "cpu" or torch.backends.mkldnn.is_available()
     saved_at, losses = time.monotonic(), []
     for step, (crops, truth, known) in enumerate(
-        tqdm(stream, initial=first, total=run.steps, unit=" steps", desc=folder.name, mininterval=2), first
+        tqdm(
+            stream,
+            initial=first,
+            total=run.steps,
+            unit=" steps",
+            desc=folder.name,
+            mininterval=2,
+            disable=process > 0,
+        ),
+        first,
     ):
         for group in optimiser.param_groups:
             group["lr"] = run.rate_at(step)
@@ -188,7 +228,7 @@ def train(
         known = None if known is None else known.to(device)
         network.train()
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
-            found = network(inputs)
+            found = replica(inputs)
         predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
         errors = (loss_of(p.float(), truth, known=known, **keywords) for p in predictions)
         loss = sum(errors, torch.zeros((), device=device))
@@ -199,26 +239,62 @@ def train(
         _average(average, network, min(run.average, (1 + step) / (10 + step)))
         losses.append(loss.detach())
         if (step + 1) % validate_every == 0 or step + 1 == run.steps:
-            line = {
-                "step": step + 1,
-                "time": round(time.time()),
-                "rate": run.rate_at(step),
-                "loss": round(float(torch.stack(losses).mean()), 4),
-                **measure(average, validation, run, device),
-            }
-            losses = []
-            with (folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            tqdm.write(json.dumps(line))
-        if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
+            mean_loss, losses = torch.stack(losses).mean(), []
+            if processes > 1:
+                distributed.all_reduce(mean_loss)
+            if process == 0:
+                line = {
+                    "step": step + 1,
+                    "time": round(time.time()),
+                    "rate": run.rate_at(step),
+                    "loss": round(float(mean_loss) / processes, 4),
+                    **measure(average, validation, run, device),
+                }
+                with (folder / "log.jsonl").open("a") as file:
+                    file.write(json.dumps(line) + "\n")
+                tqdm.write(json.dumps(line))
+                plot_log(folder)
+                if validation:
+                    write_samples(folder / "samples.jpg", validation, predict(average, validation, run, device))
+        if process == 0 and (time.monotonic() - saved_at > save_every or step + 1 == run.steps):
             save(step + 1)
             saved_at = time.monotonic()
+    if process > 0:
+        return average
     figures = measure(average, sets[0], run, device)
     offset = (figures["offset_x"], figures["offset_y"]) if dataset in LABEL_OFFSET else (0.0, 0.0)
     final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
     (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     save(run.steps, offset)
     return average
+
+
+@contextmanager
+def joined(device: str) -> Iterator[tuple[int, int]]:
+    """The number of this process and how many there are; under ``torchrun`` they are joined for as long as it lasts."""
+    if not (distributed.is_available() and distributed.is_torchelastic_launched()):
+        yield 0, 1
+        return
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if device == "cuda" else "gloo")
+    try:
+        yield distributed.get_rank(), distributed.get_world_size()
+    finally:
+        distributed.destroy_process_group()
+
+
+def open_run(folder: Path) -> tuple[dict[str, Any], Run, Markup, Network]:
+    """The checkpoint in ``folder``, and what it holds: its run, its markup, and the averaged network, ready to
+    predict. TrainingError when there is none."""
+    try:
+        saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        run, markup = Run(**saved["run"]), MARKUPS[saved.get("markup", "ibug68")]  # older ones do not state it
+        network = build(run.network, markup.size, run.options)
+        network.load_state_dict(saved["average"])
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        raise TrainingError(f"{folder}: holds no run of tracker.training; give the folder of its --out") from error
+    return saved, run, markup, network.eval()
 
 
 def normalised(crops: Tensor, run: Run) -> Tensor:

@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tracker.markup import MARKUPS, Markup
+from tracker.markup import Markup
 from tracker.metrics import inter_pupil
-from tracker.networks import FaceDet, Network, build
+from tracker.networks import FaceDet, Network
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, predict
+from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict
 from tracker.training.losses import enme
+from tracker.training.pictures import ignored
 
 
 def parts_of(markup: Markup) -> dict[str, list[int]]:
@@ -47,16 +48,12 @@ def refine(
 
     TrainingError when ``folder`` holds no finished run.
     """
-    try:
-        saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-        run, markup = Run(**saved["run"]), MARKUPS[saved.get("markup", "ibug68")]
-    except (OSError, RuntimeError, KeyError, TypeError) as error:
-        raise TrainingError(f"{folder}: holds no run; give the folder of train --out") from error
-    network = build(run.network, markup.size, run.options)
+    saved, run, markup, network = open_run(folder)
+    if "heads" in run.options:
+        raise TrainingError(f"{folder}: has heads, which describe the layer as it is; refine first, then train heads")
     if isinstance(network, FaceDet):
         raise TrainingError(f"{folder}: holds a face detector; only a landmark network has parts to refine")
-    network.load_state_dict(saved["average"])
-    network.eval().requires_grad_(False)
+    network.requires_grad_(False)
     before = part_errors(network, validation, run)
 
     linear = network.linear.requires_grad_(True)
@@ -84,7 +81,7 @@ def refine(
     offset = (figures["offset_x"], figures["offset_y"])
     report = {"before": before, "after": part_errors(network, validation, run)}
     final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
-    out.mkdir(parents=True, exist_ok=True)
+    ignored(out)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
     state |= {key: saved[key] for key in ("markup", "sets") if key in saved}
     torch.save(state, out / "checkpoint.part")

@@ -1,0 +1,74 @@
+"""Models in whole numbers of 8 bits: what they keep, and how near they stay to those in fp32."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from drawn import drawn_face, write_300w
+from onnx import numpy_helper
+
+from tracker import Crop, load_model
+from tracker.model import model_files
+from tracker.training.__main__ import main
+from tracker.training.augment import jittered
+
+SHIPPED = [path for path in model_files() if path.stem.endswith("-int8")]
+
+
+def test_an_int8_model_is_shipped() -> None:
+    assert "trnet-68-int8" in [path.stem for path in SHIPPED]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_int8_model_finds_what_the_fp32_model_finds(path: Path, portrait: np.ndarray) -> None:
+    """The same Spec but for the name; on a tracker's crops of the portrait, points within 1 % of the face in the mean,
+    and confidence and presence within a tenth."""
+    short, full = load_model(path), load_model(path.stem.removesuffix("-int8"))
+    assert replace(short.spec, name=full.spec.name) == full.spec
+    assert path.stat().st_size < 0.5 * path.with_name(f"{full.spec.name}.onnx").stat().st_size
+    size = full.spec.input_size
+    (seen,) = full.locate(portrait, [Crop(224, 120, 150, size)])
+    crops = [jittered(seen.points, full.spec.context, size, np.random.default_rng(seed)) for seed in range(12)]
+    for one, other in zip(short.locate(portrait, crops), full.locate(portrait, crops), strict=True):
+        side = max(other.box.width, other.box.height)
+        assert np.linalg.norm(one.points - other.points, axis=-1).mean() < 0.01 * side
+        if other.presence is not None:
+            assert abs(one.presence - other.presence) < 0.1
+            assert np.abs(one.confidence - other.confidence).mean() < 0.1
+
+
+def whole_weights(path: Path) -> list[np.ndarray]:
+    """The weights of the convolutions that are kept in 8 bits."""
+    arrays = [numpy_helper.to_array(part) for part in onnx.load(path).graph.initializer]
+    return [array for array in arrays if array.ndim == 4 and array.dtype == np.int8]
+
+
+def test_a_model_is_quantised_with_all_it_says(tmp_path: Path) -> None:
+    """Heads and points come out of the same graph; reduced weights keep to 7 bits; the first and the last layers of
+    the maps are whole numbers, what comes after them is not."""
+    write_300w(tmp_path / "data")
+    data = ["--data", str(tmp_path / "data")]
+    run, headed = tmp_path / "run", tmp_path / "headed"
+    assert main(["train", *data, "--sets", "300w", "--batch", "2", "--steps", "1", "--out", str(run)]) == 0
+    assert main(["heads", str(run), *data, "--out", str(headed)]) == 0
+    assert main(["export", str(headed), "--name", "mine", "--out", str(tmp_path)]) == 0
+    model = str(tmp_path / "mine.onnx")
+    assert main(["quantise", model, *data, "--out", str(tmp_path)]) == 0
+    assert main(["quantise", model, *data, "--out", str(tmp_path / "less"), "--reduced"]) == 0
+    full = load_model(model)
+    image, points = drawn_face(1)
+    for folder, limit in ((tmp_path, 127), (tmp_path / "less", 64)):
+        path = folder / "mine-int8.onnx"
+        short = load_model(path)
+        assert replace(short.spec, name="mine") == full.spec
+        found = whole_weights(path)
+        assert len(found) == 19
+        assert 0.9 * limit < max(np.abs(array.astype(int)).max() for array in found) <= limit
+        one, other = (model.locate(image, [full.crop_around(points)])[0] for model in (short, full))
+        assert np.linalg.norm(one.points - other.points, axis=-1).mean() < 0.02 * 70
+        assert abs(one.presence - other.presence) < 0.1
+    assert not list(tmp_path.rglob("*.part*"))
+    assert main(["quantise", str(tmp_path / "mine-int8.onnx"), *data, "--out", str(tmp_path)]) == 2
+    assert main(["quantise", model, "--set", "lfw", *data, "--out", str(tmp_path)]) == 2

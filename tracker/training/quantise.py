@@ -1,0 +1,113 @@
+"""From a model in fp32 to ``NAME-int8.onnx``: whole numbers of 8 bits wherever there are feature maps."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from tracker.backends import Spec, network_input, open_backend
+from tracker.training.augment import placed
+from tracker.training.datasets import LabelledFace
+from tracker.training.export import ExportError
+
+SUFFIX = "-int8"
+
+ON_MAPS = ("Conv", "Relu", "Add", "Mul", "MaxPool", "Pad")
+"""Operators that are calculated in 8 bits; whatever comes after the last feature map stays in fp32, which costs nothing
+there, and keeps the points, the confidence and the presence as they were."""
+
+FLAT = ("ReduceMean", "GlobalAveragePool", "Flatten", "Reshape", "Squeeze")
+"""Operators that end the feature maps."""
+
+
+class _Crops(CalibrationDataReader):  # type: ignore[misc]
+    """One batch of network inputs after the other."""
+
+    def __init__(self, name: str, batches: Iterator[npt.NDArray[np.float32]]) -> None:
+        self.name, self.batches = name, batches
+
+    def get_next(self) -> dict[str, npt.NDArray[np.float32]] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {self.name: batch}
+
+
+def quantise(
+    path: Path, faces: Sequence[LabelledFace], folder: Path, crops: int = 512, reduced: bool = False, seed: int = 1
+) -> Path:
+    """Write ``NAME-int8.onnx`` to ``folder``, with the Spec of the model at ``path`` but for its name.
+
+    Activations are unsigned, weights signed, one scale for each channel of a convolution; the ranges are those met on
+    ``crops`` training crops of ``faces``, placed as a tracker places them. ``reduced`` keeps the weights to 7 bits, for
+    processors without VNNI, whose 16-bit sums of two products overflow otherwise. ExportError when the model is not an
+    .onnx in fp32, or its points have other names than those of the faces.
+    """
+    if path.suffix != ".onnx" or path.stem.endswith(SUFFIX):
+        raise ExportError(f"{path}: give a model in fp32, NAME.onnx")
+    spec = open_backend(path).spec
+    if not faces or faces[0].markup.name != spec.markup:
+        raise ExportError(f"{path}: needs faces with the points of {spec.markup} to calibrate on")
+    rng = np.random.default_rng(seed)
+
+    def batches() -> Iterator[npt.NDArray[np.float32]]:
+        for _ in range(0, crops, 16):
+            chosen = [faces[int(rng.integers(len(faces)))] for _ in range(16)]
+            pictures = [
+                placed(face.image, face.unbiased, spec.points, spec.context, spec.input_size, rng, face.known)[0]
+                for face in chosen
+            ]
+            yield network_input(np.stack(pictures), spec)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"{path.stem}{SUFFIX}.onnx"
+    part = final.with_name(f"{final.stem}.part.onnx")
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # the library speaks to everybody
+    try:
+        with tempfile.TemporaryDirectory() as room:
+            plain = Path(room) / "plain.onnx"
+            quant_pre_process(str(path), str(plain), skip_symbolic_shape=True)
+            graph = onnx.load(str(plain)).graph
+            quantize_static(
+                str(plain),
+                str(part),
+                _Crops(graph.input[0].name, batches()),
+                quant_format=QuantFormat.QDQ,
+                op_types_to_quantize=list(ON_MAPS),
+                nodes_to_exclude=_after_maps(graph),
+                per_channel=True,
+                reduce_range=reduced,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+            )
+        model = onnx.load(str(part))
+        onnx.helper.set_model_props(model, {Spec.KEY: replace(spec, name=final.stem).to_json()})
+        model.producer_name = "landmark-tracker"
+        onnx.checker.check_model(model)
+        onnx.save(model, str(part))
+        os.replace(part, final)
+    finally:
+        root.setLevel(level)
+        part.unlink(missing_ok=True)
+    return final
+
+
+def _after_maps(graph: onnx.GraphProto) -> list[str]:
+    """Names of the nodes that work on what an operator of ``FLAT`` made; the graph is in topological order."""
+    flat: set[str] = set()
+    names = []
+    for node in graph.node:
+        if node.op_type in FLAT or flat.intersection(node.input):
+            flat.update(node.output)
+            names.append(node.name)
+    return names
