@@ -18,8 +18,12 @@ LOOK_EVERY = 0.3
 """Seconds between looks at the whole frame for further faces while some are followed; without any, every frame."""
 CHECK_EVERY = 0.15
 """Seconds between checks by the detector that a followed face is one."""
+SURE, SURE_EVERY = 0.9, 0.5
+"""Presence from which on there are so many seconds between checks."""
+PRESENT, ABSENT = 0.5, 0.1
+"""Presence from which on a face needs no second opinion, and below which it is none unless the detector sees it."""
 PATIENCE = 2.0
-"""Seconds that a face is followed on after the detector last saw it, as long as shifted views agree on its points."""
+"""Seconds that a face is followed on after the detector last saw it, as long as the network stands by it."""
 VIEWS = ((0.06, 0.0, 1.0, 0.0), (-0.03, 0.05, 1.12, 0.12), (0.0, -0.06, 0.92, -0.12))
 """Shifted views of a face: right and down in sides of the crop, its scale, its turn in radians."""
 AGREEMENT = 0.024
@@ -44,8 +48,16 @@ class _Track:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the last check failed, or the points have moved away since it."""
-        return self.checked != self.confirmed or self.face.box.iou(self.anchor) < 0.6
+        """Whether the last check failed, or the points have moved away since it, or the network sees no face."""
+        presence = self.face.presence
+        missed = presence is not None and presence < PRESENT
+        return missed or self.checked != self.confirmed or self.face.box.iou(self.anchor) < 0.6
+
+    def due(self, now: float) -> bool:
+        """Whether the detector is to look at it."""
+        presence = self.face.presence
+        sure = presence is not None and presence >= SURE
+        return self.doubtful or now - self.checked >= (SURE_EVERY if sure else CHECK_EVERY)
 
     @property
     def rank(self) -> tuple[float, int]:
@@ -121,7 +133,9 @@ class Tracker:
         for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
             faces[index] = face
         for track, face in zip(list(self._tracks), faces, strict=True):
-            track.face = replace(face, id=track.face.id, score=track.face.score)
+            score = track.face.score if face.presence is None else face.presence
+            unseen = track.checked != track.confirmed
+            track.face = replace(face, id=track.face.id, score=min(score, 0.5) if unseen else score)
             if not self._sensible(track, image):
                 self._lose(track, now)
 
@@ -154,9 +168,9 @@ class Tracker:
     def _check(self, image: Image, now: float) -> None:
         """Let the detector look closely at faces whose check is due, in doubt, or that moved away since."""
         for track in list(self._tracks):
-            if track.doubtful or now - track.checked >= CHECK_EVERY:
+            if track.due(now):
                 seen = self._confirm(track, image, now) or (
-                    now - track.confirmed <= PATIENCE and views_agree(self._model, track.face, image)
+                    now - track.confirmed <= PATIENCE and self._stands(track.face, image)
                 )
                 if not seen or not self._sensible(track, image):
                     self._lose(track, now)
@@ -179,9 +193,17 @@ class Tracker:
             side = found.box.width * patch.side / patch.size * self._model.spec.context
             start = Crop(float(cx), float(cy), side, crop.size, patch.angle + found.angle)
             (face,) = self._again(image, self._model.locate(image, [start]))
-        track.face = replace(face, id=track.face.id, score=found.score)
+        score = found.score if face.presence is None else face.presence
+        track.face = replace(face, id=track.face.id, score=score)
         track.anchor, track.confirmed = face.box, now
         return True
+
+    def _stands(self, face: Face, image: Image) -> bool:
+        """Whether the network stands by a face: by its presence, or where that is low or not given, by its points from
+        shifted views."""
+        if face.presence is not None and not ABSENT <= face.presence < PRESENT:
+            return face.presence >= PRESENT
+        return views_agree(self._model, face, image)
 
     def _due(self, now: float) -> bool:
         """Whether to look at the whole frame."""
@@ -196,14 +218,14 @@ class Tracker:
         return sorted(new, key=lambda d: -d.box.area)[: self._max_faces - len(self._tracks)]
 
     def _welcome(self, image: Image, detections: list[Detection], now: float) -> None:
-        """Start a track for every detection that stands a second look and on whose points shifted views agree."""
+        """Start a track for every detection that stands a second look and that the network stands by."""
         crops = [self._model.crop(detection.box, detection.angle) for detection in detections]
         faces = self._again(image, self._model.locate(image, crops))
         for face in faces:
             track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
             if not (self._sensible(track, image) and self._confirm(track, image, now)):
                 continue
-            if not views_agree(self._model, track.face, image):
+            if not self._stands(track.face, image):
                 continue
             rivals = [other for other in self._tracks if _same_face(track.face.box, other.face.box)]
             if not all(rival.doubtful for rival in rivals):
