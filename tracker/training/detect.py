@@ -124,7 +124,8 @@ def train_detector(
     first, checkpoint = 0, folder / "checkpoint.pt"
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        changed = {key for key, value in asdict(run).items() if saved["run"].get(key) != value} - {"steps"}
+        before = {**asdict(Run()), **saved["run"]}
+        changed = {key for key, value in asdict(run).items() if before[key] != value} - {"steps"}
         if changed:
             others = ", ".join(sorted(changed))
             raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
@@ -138,7 +139,7 @@ def train_detector(
             "offset": (0.0, 0.0),
             "run": asdict(run),
             "markup": CELEBA5.name,
-            "sets": ["300w", "ytf68", "lfw_net_5pt", "aflw"],
+            "sets": ["300w", "ytf68", "lfw_net_5pt", "aflw", "pseudo"],
             "step": step,
             "network": network.state_dict(),
             "average": average.state_dict(),
