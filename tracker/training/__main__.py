@@ -82,8 +82,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "heads":
             _heads(given)
         elif given.command == "quantise":
-            training, _ = _parted(given.set, given)
-            print(quantise(load_model(given.model).backend.path, training, given.out, full_range=given.full_range))
+            faces, _ = _parted(given.set, given)
+            print(quantise(load_model(given.model).backend.path, faces, given.out, full_range=given.full_range))
         else:
             _train(given)
     except TrackerError as error:
