@@ -50,14 +50,14 @@ def off(detection_points: np.ndarray, places: np.ndarray) -> float:
     return float(np.linalg.norm(four - places, axis=1).mean() / np.linalg.norm(places[1] - places[0]))
 
 
-@pytest.mark.parametrize(("name", "smallest"), [("near", 40), ("far", 20)])
+@pytest.mark.parametrize(("name", "smallest"), [("near", 40), ("far", 24)])
 def test_one_face_of_any_size(portrait: np.ndarray, name: str, smallest: int) -> None:
     detector = load_detector(name)
     for side in (400, 250, 120, 60, smallest):
         image, places = placed(portrait, side)
         found = detector(image)
         assert len(found) == 1, side
-        assert off(found[0].points, places) < 0.25, side
+        assert off(found[0].points, places) < 0.3, side
         assert 0.7 < found[0].box.width / side < 1.4, side
         assert abs(found[0].angle) < 0.2, side
 
@@ -69,7 +69,8 @@ def test_a_face_at_any_roll(portrait: np.ndarray, detector: Detector, degrees: i
     assert len(found) == 1
     assert off(found[0].points, places) < 0.25
     turned = found[0].angle - math.radians(degrees)
-    assert abs(math.atan2(math.sin(turned), math.cos(turned))) < 0.25, "so that the first crop is level"
+    within = 0.2 if abs(degrees) <= 60 else 0.4
+    assert abs(math.atan2(math.sin(turned), math.cos(turned))) < within, "so that the first crop is level"
 
 
 def test_the_place_does_not_depend_on_the_frame(portrait: np.ndarray, detector: Detector) -> None:

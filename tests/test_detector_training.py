@@ -129,7 +129,7 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
     lines = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == 6
     assert {"recall_0.5", "wrong_0.5", "error", "score", "box", "points"} <= set(lines[-1])
-    spec = export(tmp_path / "whole" / "checkpoint.pt", tmp_path / "weights", "tiny")
+    spec = export(tmp_path / "whole", tmp_path / "weights", "tiny")
     assert spec.outputs == ("scores", "faces")
     detector = load_detector(tmp_path / "weights" / "tiny.onnx", 0.0)
     assert all(isinstance(found, Detection) for found in detector(np.zeros((70, 90, 3), np.uint8)))

@@ -83,7 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
     quantising.add_argument("model", help="name of a model, or path to a .onnx file")
     quantising.add_argument("--set", default="300w", help="set whose training faces it is calibrated on (300w)")
     quantising.add_argument("--out", type=Path, default=Path("weights"), help="folder to write to (default: weights)")
-    quantising.add_argument("--reduced", action="store_true", help="weights of 7 bits, for processors without VNNI")
+    quantising.add_argument(
+        "--full-range", action="store_true", help="weights of 8 bits, for processors with VNNI only"
+    )
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
@@ -111,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
             _heads(given)
         elif given.command == "quantise":
             faces, _ = _parted(given.set, given)
-            print(quantise(load_model(given.model).backend.path, faces, given.out, reduced=given.reduced))
+            print(quantise(load_model(given.model).backend.path, faces, given.out, full_range=given.full_range))
         else:
             _train(given)
     except TrackerError as error:

@@ -42,14 +42,14 @@ class _Crops(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantise(
-    path: Path, faces: Sequence[LabelledFace], folder: Path, crops: int = 512, reduced: bool = False, seed: int = 1
+    path: Path, faces: Sequence[LabelledFace], folder: Path, crops: int = 512, full_range: bool = False, seed: int = 1
 ) -> Path:
     """Write ``NAME-int8.onnx`` to ``folder``, with the Spec of the model at ``path`` but for its name.
 
     Activations are unsigned, weights signed, one scale for each channel of a convolution; the ranges are those met on
-    ``crops`` training crops of ``faces``, placed as a tracker places them. ``reduced`` keeps the weights to 7 bits, for
-    processors without VNNI, whose 16-bit sums of two products overflow otherwise. ExportError when the model is not an
-    .onnx in fp32, or its points have other names than those of the faces.
+    ``crops`` training crops of ``faces``, placed as a tracker places them. Weights keep to 7 bits, because processors
+    without VNNI add two products in 16 bits, which overflows with 8; ``full_range`` gives them all 8, for processors
+    with VNNI only. ExportError when the model is not an .onnx in fp32, or its points are not those of the faces.
     """
     if path.suffix != ".onnx" or path.stem.endswith(SUFFIX):
         raise ExportError(f"{path}: give a model in fp32, NAME.onnx")
@@ -86,7 +86,7 @@ def quantise(
                 op_types_to_quantize=list(ON_MAPS),
                 nodes_to_exclude=_after_maps(graph),
                 per_channel=True,
-                reduce_range=reduced,
+                reduce_range=not full_range,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
