@@ -139,14 +139,15 @@ def kills(count: int, times: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = write_clips(folder / "clips", count)
+        process = start(clips, folder / "a", "--jobs", "2")
+        assert until(partial(working, folder / "a", 0), process)
         begin = time.monotonic()
-        finish(clips, folder / "a", "--jobs", "2")
+        process.communicate()
         seconds = time.monotonic() - begin
-        rng = random.Random()
-        moments = [rng.random() for _ in range(times)]
+        moments = [random.random() for _ in range(times)]
         whole = killed_and_resumed(clips, folder / "b", moments, seconds / times * 1.5, "--jobs", "2")
         first, second = tables(folder / "a"), tables(folder / "b")
-        print(f"{len(first)} tables; undisturbed in {seconds:.0f} s; whole at each kill: {whole}")
+        print(f"{len(first)} tables; {seconds:.0f} s of work undisturbed; whole at each kill: {whole}")
         print(f"byte-identical: {first == second}; temporary files left: {len(parts(folder / 'b'))}")
         assert len(first) == count
         assert first == second
