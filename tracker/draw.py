@@ -96,7 +96,8 @@ def attention_sheet(faces: Sequence[tuple[Image, tuple[Heat, ...]]], side: int =
         cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _DARK, 1, cv2.LINE_AA)
     for column, (seen, maps) in enumerate(faces):
         x = margin + gap + column * (side + gap)
-        for row, picture in enumerate((seen, *maps)):
+        rows: list[npt.NDArray[Any]] = [seen, *maps]
+        for row, picture in enumerate(rows):
             y = gap + row * (side + gap)
             large = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
             sheet[y : y + side, x : x + side] = _heat(large) if row else large
