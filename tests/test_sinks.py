@@ -311,6 +311,7 @@ def test_of_two_that_write_one_file_the_later_one_has_it(making: tuple[Path, Sou
             later.write(result)
         with pytest.raises(SinkError, match="another process"):
             earlier.close()
+        earlier.discard()
     whole = path.stat().st_size
     with make() as again:
         for result in kept:

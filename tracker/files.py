@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -77,6 +77,14 @@ class Output:
                 self._finish()
             except (OSError, av.error.FFmpegError) as error:
                 log.info("%s: %s", self.part, error)
+
+    def discard(self) -> None:
+        """Give up and take away what has been written, unless another process has begun the same file since. Never
+        raises."""
+        self.abort()
+        with suppress(OSError):
+            if self._mark == _mark(self.part):
+                remove(self.part)
 
     def _begin(self) -> None:
         """Note that ``part`` is there and is this one's."""

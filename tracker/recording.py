@@ -8,7 +8,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -123,9 +123,8 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
                 Tracker(model, detector, settings.max_faces, OneEuro if settings.smooth == "live" else None)
             )
         except Exception:
-            with suppress(OSError):
-                for part in run.parts:
-                    remove(part)
+            for sink in run.sinks:
+                sink.discard()
             raise
         record = run.record()
     record |= {
@@ -178,6 +177,7 @@ class _Run:
         self._quality = Quality(model.markup)
         self._milliseconds: dict[str, float] = defaultdict(float)
         self._notes: list[str] = []
+        self.sinks: list[Sink] = []
         self._first: float | None = None
         self._last: float | None = None
         self._timed = True
@@ -194,18 +194,13 @@ class _Run:
             if path.exists() and path.samefile(job.source):
                 raise InputError(f"{path}: this is the recording that is being read; choose another folder")
 
-    @property
-    def parts(self) -> list[Path]:
-        """The outputs in the making."""
-        return [path.with_name(path.name + ".part") for path in self._paths.values()]
-
     def track(self, tracker: Tracker) -> Iterator[tuple[int, int | None]]:
         """Track to the end and write everything but the record; the frames done and to be done."""
         passes = 2 if self._settings.smooth == "zero-lag" else 1
         total = self._source.length and self._source.length * passes
         done = 0
         with ExitStack() as stack:
-            tables, videos = self._open(stack)
+            self._open(stack)
             update = tracker.update
             if passes == 2:
                 raw = []
@@ -217,11 +212,11 @@ class _Run:
                 update = partial(_in_place, steady)
             for result in self._results(update):
                 self._look(result)
-                for stage, sinks in (("write", tables), ("encode", videos)):
-                    for sink in sinks:
-                        before = perf_counter()
-                        sink.write(result)
-                        self._milliseconds[stage] += (perf_counter() - before) * 1000
+                for sink in self.sinks:
+                    before = perf_counter()
+                    sink.write(result)
+                    stage = "encode" if isinstance(sink, VideoSink) else "write"
+                    self._milliseconds[stage] += (perf_counter() - before) * 1000
                 done += 1
                 yield done, total
         if self._sheet:
@@ -282,8 +277,8 @@ class _Run:
         if not sound:
             self._notes.append("the video is without sound, by which people can be recognised too")
 
-    def _open(self, stack: ExitStack) -> tuple[list[Sink], list[Sink]]:
-        """The sinks of tables and of videos, which ``stack`` closes."""
+    def _open(self, stack: ExitStack) -> None:
+        """Open the sinks, which ``stack`` closes."""
         settings = self._settings
         draw: Callable[[Result], Image] = partial(
             draw_result,
@@ -296,16 +291,13 @@ class _Run:
             background=settings.background,
         )
         rows = Rows(self._markup, settings.focal)
-        tables: list[Sink] = []
-        videos: list[Sink] = []
         for name, path in self._paths.items():
             if name == "video":
                 sound = settings.background == "picture"
-                videos.append(VideoSink(path, self._source, draw, crf=settings.quality, threads=1, sound=sound))
-                stack.enter_context(videos[-1])
+                video = VideoSink(path, self._source, draw, crf=settings.quality, threads=1, sound=sound)
+                self.sinks.append(stack.enter_context(video))
             elif name != "attention":
-                tables.append(stack.enter_context(open_sink(path, self._source, rows, draw)))
-        return tables, videos
+                self.sinks.append(stack.enter_context(open_sink(path, self._source, rows, draw)))
 
     def _results(self, update: Callable[[Frame], Result]) -> Iterator[Result]:
         """The result of every frame of the source, its time by stages added up."""

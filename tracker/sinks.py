@@ -48,6 +48,9 @@ class Sink(Protocol):
     def abort(self) -> None:
         """Give up: what has been written stays as ``NAME.part``, and an older file stays as it is. Never raises."""
 
+    def discard(self) -> None:
+        """Give up and take away what has been written. Never raises."""
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

@@ -6,6 +6,7 @@ face has a row that says so.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -232,8 +233,10 @@ class NPZSink(_Table):
             "markup": np.array(self._rows.markup.name),
             "schema": np.array(f"landmark-tracker/npz/{VERSION}"),
         }
+        whole = io.BytesIO()  # numpy's own writer stumbles over a full disk once more when it is thrown away
+        np.savez(whole, **arrays)
         with self._file:
-            np.savez(self._file, **arrays)
+            self._file.write(whole.getbuffer())
 
 
 class ParquetSink(_Table):
