@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tracker.core import Box, Image, Points, TrackerError
+from tracker.core import Array, Box, Image, Points, TrackerError
 
 Flags = npt.NDArray[np.bool_]
 """(P,) bool, one for each point."""
@@ -53,12 +53,6 @@ def read_pts(path: Path, one_based: bool = True) -> Points:
     if not values or len(values) % 2 or not np.isfinite(values).all():
         raise AnnotationError(f"{path}: no pairs of coordinates between braces; download the set again")
     return np.array(values, np.float32).reshape(-1, 2) - np.float32(one_based)
-
-
-def write_pts(path: Path, points: Points) -> None:
-    """Points (P, 2) in pixels counted from 0, as an iBUG ``.pts`` file, which counts from 1."""
-    rows = "\n".join(f"{x:.3f} {y:.3f}" for x, y in points + np.float32(1))
-    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{rows}\n}}\n")
 
 
 def read_keypoints_csv(path: Path) -> dict[str, Points]:
@@ -224,3 +218,9 @@ def _numbers(path: Path, number: int, words: list[str], count: int) -> list[floa
     if len(values) != count or not np.isfinite(values).all():
         raise AnnotationError(f"{path}, line {number}: not a name and {count} numbers; download the set again")
     return values
+
+
+def write_pts(path: Path, points: Array) -> None:
+    """Points (P, 2), in pixels counted from 0, as an iBUG ``.pts`` file, which counts from 1. Raises OSError."""
+    lines = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in np.asarray(points).tolist())
+    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n", encoding="ascii", newline="\n")
