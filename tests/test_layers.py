@@ -12,6 +12,7 @@ FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((R
 
 LAYERS = [
     {"core"},
+    {"streams"},
     {"markup", "annotations", "sources", "smoothing"},
     {"metrics", "draw", "backends", "signals"},
     {"detector", "model", "sinks"},
