@@ -1,0 +1,106 @@
+"""Below the picture: play, step, the time line, speed and loop. Above it: the banner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from PyQt6.QtCore import QSignalBlocker, Qt, pyqtSignal
+from PyQt6.QtGui import QAction
+from PyQt6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
+
+from app.charts import TimeLine
+from app.history import History
+from app.settings import FASTEST, Settings
+
+SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, FASTEST)
+
+
+class PlaybackBar(QWidget):
+    """The controls of a file; for a camera or a stream they are grey."""
+
+    def __init__(self, actions: tuple[QAction, ...], loop: QAction, change: Callable[..., None]) -> None:
+        super().__init__()
+        row = QHBoxLayout(self)
+        row.setContentsMargins(6, 2, 6, 4)
+        for action in (*actions, loop):
+            button = QToolButton()
+            button.setDefaultAction(action)
+            button.setAutoRaise(True)
+            button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+            row.addWidget(button)
+        self.line = TimeLine()
+        self.clock = QLabel("-")
+        self.clock.setAccessibleName("Time and frame")
+        self.clock.setMinimumWidth(self.clock.fontMetrics().horizontalAdvance("00:00.000 / 00:00  #000000"))
+        self.speed = QComboBox()
+        self.speed.setAccessibleName("Speed")
+        self.speed.setToolTip("Speed")
+        for speed in SPEEDS:
+            self.speed.addItem("as fast as it goes" if math.isinf(speed) else f"{speed:g} x", speed)
+        self.speed.activated.connect(lambda _: change(speed=self.speed.currentData()))
+        row.insertWidget(len(actions), self.line, 1)
+        row.insertWidget(len(actions) + 1, self.clock)
+        row.addWidget(self.speed)
+
+    def show_settings(self, settings: Settings) -> None:
+        blocked = QSignalBlocker(self.speed)
+        self.speed.setCurrentIndex(max(self.speed.findData(settings.speed), 0))
+        del blocked
+
+    def show_place(self, history: History, time: float, rate: float | None) -> None:
+        """Where the file is: ``time`` in seconds, of as many frames as the history knows, at ``rate`` a second."""
+        self.line.show_history(history)
+        length = len(history.found) / rate if rate else 0.0
+        self.clock.setText(f"{_clock(time, 3)} / {_clock(length, 0)}  #{history.index + 1}")
+
+    def show_live(self) -> None:
+        """Nothing to seek in."""
+        self.line.show_history(History())
+        self.clock.setText("live")
+
+
+class Banner(QFrame):
+    """One sentence on what is wrong, with a way to try again."""
+
+    retry = pyqtSignal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("banner")
+        self.setStyleSheet(
+            "#banner { background: #e69f00; } #banner QLabel { color: black; }"
+            " #banner QPushButton { color: black; background: #f6dca0; border: 1px solid #7a5400; border-radius: 3px;"
+            " padding: 3px 10px; } #banner QPushButton:hover, #banner QPushButton:focus { background: #fff3d6; }"
+        )
+        row = QHBoxLayout(self)
+        row.setContentsMargins(12, 6, 8, 6)
+        self.text = QLabel("")
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.button = QPushButton("Try again")
+        self.button.clicked.connect(self.retry)
+        close = QPushButton("Close")
+        close.setAccessibleName("Close the message")
+        close.clicked.connect(self.hide)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.button)
+        row.addWidget(close)
+        self.waiting = False
+        self.hide()
+
+    def tell(self, text: str, *, retry: bool = False, waiting: bool = False) -> None:
+        """Show one sentence; ``waiting`` marks one that goes when pictures come again."""
+        self.text.setText(text)
+        self.setAccessibleName(text)
+        self.button.setVisible(retry)
+        self.waiting = waiting
+        self.show()
+
+
+def _clock(seconds: float, decimals: int) -> str:
+    minutes, rest = divmod(max(seconds, 0.0), 60)
+    width = 3 + decimals if decimals else 2
+    return f"{int(minutes):02d}:{rest:0{width}.{decimals}f}" if rest < 59.9995 else f"{int(minutes) + 1:02d}:00"

@@ -1,0 +1,570 @@
+"""The window: sources, models and panels around the picture."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from PyQt6.QtCore import QByteArray, Qt, QUrl
+from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
+from PyQt6.QtWidgets import (
+    QDockWidget,
+    QFileDialog,
+    QInputDialog,
+    QLabel,
+    QLineEdit,
+    QMainWindow,
+    QScrollArea,
+    QSizePolicy,
+    QStatusBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from app.actions import Actions
+from app.batch import BatchWindow
+from app.charts import BLUE, GREEN, ORANGE, PURPLE, RED, StripChart
+from app.comparison import difference
+from app.dialogs import show_about, show_help
+from app.history import History
+from app.panels import AttentionPanel, ModelPanel
+from app.pipeline import News, Pipeline, Shown, attentive_models
+from app.playback import Banner, PlaybackBar
+from app.reader import Reader
+from app.recording import Recording
+from app.settings import NO_MAP, Settings, save, store
+from app.view import View
+from tracker.backends import ModelError, Spec
+from tracker.batch import VIDEO_SUFFIXES
+from tracker.core import TrackerError
+from tracker.detector import DetectorError
+from tracker.draw import draw_result
+from tracker.sources import Source, cameras, open_source
+from tracker.streams import shown as without_password
+
+log = logging.getLogger(__name__)
+
+RELOAD = {"model", "other", "device", "detector", "max_faces"}
+"""Settings whose change takes a new pipeline."""
+CALM = 0.1
+"""Seconds between repaints of charts and numbers."""
+
+
+class Window(QMainWindow):
+    """The whole of it. ``open`` starts a source; ``change`` changes settings; everything else follows from these."""
+
+    view: View
+    banner: Banner
+    batch: BatchWindow
+    actions_: Actions
+    playback: PlaybackBar
+    model_panel: ModelPanel
+    attention: AttentionPanel
+    charts: tuple[StripChart, ...]
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.opened: list[str] = [name for name in (settings.model, settings.other) if Path(name).suffix]
+        self.pipeline: Pipeline | None = None
+        self.reader: Reader | None = None
+        self.history = History()
+        self._next: Pipeline | None = None
+        self._working = settings  # the last settings with which frames were processed
+        self._opening: Callable[[], Source] | None = None
+        self._name = ""
+        self._source: Source | None = None
+        self._models: tuple[Spec, ...] = ()
+        self._playing = True
+        self._time = 0.0
+        self._recording: tuple[Path, ...] = ()
+        self._frames: deque[tuple[float, int]] = deque()  # moments, and frames processed then
+        self._calm = 0.0
+        self._scheme = Qt.ColorScheme.Unknown
+        self._build()
+        self._show_settings()
+        self._restore()
+
+    # Sources
+
+    def open(self, text: str | Path) -> None:
+        """Start the source that ``text`` names (see ``tracker.open_source``) and remember it."""
+        name = without_password(str(text))
+        if not re.fullmatch("[0-9]+|camera:.*", name):
+            self.change(recent=self.settings.with_recent(name).recent)
+        self.start(partial(open_source, text), Path(name).name or name)
+
+    def start(self, opening: Callable[[], Source], name: str) -> None:
+        """Start the source that ``opening`` opens, in place of the one that runs; ``name`` is shown."""
+        if self.reader:
+            self.reader.close()
+        self._opening, self._name, self._playing = opening, name, True
+        self._source, self._time = None, 0.0
+        self.history = History()
+        self.banner.hide()
+        self.attention.choose_face(None)
+        self.actions_.freeze.setChecked(False)
+        self.view.hint = f"Opening {name} …"
+        self.view.show_frame(None, ())
+        self.playback.show_live()
+        self.setWindowTitle(f"{name} - landmark-tracker")
+        self.reader = Reader(opening)
+        self._run()
+
+    def retry(self) -> None:
+        """Open the same source again."""
+        if self._opening:
+            self.start(self._opening, self._name)
+        else:
+            self.open_camera()
+
+    def open_camera(self) -> None:
+        """The first camera, or a word on what else can be done."""
+        found = cameras()
+        if found:
+            self.open(str(found[0][0]))
+        else:
+            self.view.hint = "Drag a video here, or open one with Ctrl+O"
+            self.view.show_frame(None, ())
+            self.banner.tell("No camera was found: plug one in and try again, or open a file.", retry=True)
+
+    def open_paths(self, paths: Sequence[Path]) -> None:
+        """Whatever was dropped: a model, a source, or several recordings for the queue."""
+        models = [path for path in paths if path.suffix in (".onnx", ".safetensors")]
+        rest = [path for path in paths if path not in models]
+        if models:
+            self.use_model(str(models[0]))
+        if len(rest) == 1 and not _holds_videos(rest[0]):
+            self.open(rest[0])
+        elif rest:
+            self.show_batch()
+            self.batch.add(rest)
+
+    # Settings
+
+    def change(self, **fields: object) -> None:
+        """Change settings and do what follows from it."""
+        before, self.settings = self.settings, replace(self.settings, **fields)  # type: ignore[arg-type]
+        if before == self.settings:
+            return
+        self._show_settings()
+        if RELOAD & fields.keys():
+            if self.reader:
+                self._run()
+        elif self.pipeline:
+            self.pipeline.pace(self.settings.speed, self.settings.loop)
+            self.pipeline.smooth(self.settings.smooth, self.settings.cutoff, self.settings.beta)
+
+    def use_model(self, path: str, field: str = "model") -> None:
+        """Use a model file from elsewhere."""
+        if path not in self.opened:
+            self.opened.append(path)
+        self.change(**{field: path})
+
+    def _show_settings(self) -> None:
+        settings = self.settings
+        self.view.look(settings)
+        self.model_panel.show_settings(settings, self.opened)
+        self.attention.show_settings(settings)
+        self.playback.show_settings(settings)
+        self.actions_.show_settings(settings)
+        self._show_charts()
+        schemes = {"light": Qt.ColorScheme.Light, "dark": Qt.ColorScheme.Dark}
+        hints = QGuiApplication.styleHints()
+        wanted = schemes.get(settings.colours, Qt.ColorScheme.Unknown)
+        if hints and self._scheme != wanted:
+            self._scheme = wanted
+            hints.setColorScheme(wanted)
+
+    # The pipeline
+
+    def _run(self) -> None:
+        """Let a new pipeline follow the one that runs, with the settings of now."""
+        assert self.reader is not None
+        self._next = pipeline = Pipeline(self.reader, self.settings, self._playing)
+        pipeline.ready.connect(partial(self._on_ready, pipeline))
+        pipeline.failed.connect(partial(self._on_failed, pipeline))
+        pipeline.finished.connect(partial(self._on_finished, pipeline))
+        if self.pipeline:
+            self.pipeline.stop()
+        else:
+            self._start_next()
+
+    def _start_next(self) -> None:
+        self.pipeline, self._next = self._next, None
+        if self.pipeline:
+            if self.pipeline.reader.seekable and self._source:  # another model on the same file: this frame again
+                self.pipeline.reader.seek(self.history.index)
+            self.pipeline.start()
+
+    def _on_finished(self, pipeline: Pipeline) -> None:
+        self._told_recording(pipeline.take())
+        if pipeline is self.pipeline:
+            self._start_next()
+
+    def _on_failed(self, pipeline: Pipeline, error: TrackerError) -> None:
+        if pipeline is not self.pipeline or self._next:
+            return
+        if isinstance(error, ModelError | DetectorError) and self._working != pipeline.settings:
+            self.banner.tell(f"{error}. The model before is used again.")
+            kept = {name: getattr(self._working, name) for name in RELOAD}
+            self.change(**kept)
+        else:
+            self.banner.tell(str(error), retry=True)
+
+    def _on_ready(self, pipeline: Pipeline) -> None:
+        """Take what is new and show it."""
+        news = pipeline.take()
+        if pipeline is not self.pipeline or self._next:
+            self._told_recording(news)
+            return
+        if news.source is not self._source and news.source:
+            self._show_source(news.source)
+        if news.models and news.models != self._models:
+            self._models = news.models
+            self.attention.show_model(news.models[0])
+        if news.samples:
+            self._working = pipeline.settings
+            self._time = news.samples[-1].time
+            self._frames.append((perf_counter(), len(news.samples)))
+            self.history.add(news.samples)
+        self._playing = news.playing
+        self.actions_.show_playing(news.playing)
+        self._show_waiting(news)
+        self._told_recording(news)
+        if news.shown and not self.actions_.freeze.isChecked():
+            self.view.show_frame(news.shown, self._models)
+            self.attention.show_faces(news.shown)
+        self._show_numbers(news)
+
+    def _show_source(self, source: Source) -> None:
+        self._source = source
+        assert self.reader is not None
+        self.history = History(source.length or 0) if self.reader.seekable else History()
+        self.actions_.show_source(self.reader.seekable)
+        self.playback.line.setEnabled(self.reader.seekable)
+
+    def _show_waiting(self, news: News) -> None:
+        if news.problem:
+            self.banner.tell(news.problem)
+        elif news.stalled:
+            self.banner.tell(f"{self._name} gives no picture; still waiting for it.", retry=True, waiting=True)
+        elif self.banner.waiting:
+            self.banner.waiting = False
+            self.banner.hide()
+
+    def _show_numbers(self, news: News) -> None:
+        """Charts, time line, read-outs and the bar of numbers, ten times a second at most while it runs."""
+        now = perf_counter()
+        if news.playing and now - self._calm < CALM:
+            return
+        self._calm = now
+        self._show_charts()
+        if self.reader and self.reader.seekable:
+            self.playback.show_place(self.history, self._time, self._source.rate if self._source else None)
+        self.model_panel.show_smoothing(news.smoothing)
+        if news.shown and news.shown.other and len(self._models) == 2:
+            comparable = self._models[0].markup == self._models[1].markup
+            value = difference(news.shown.result, news.shown.other, self._models[0].points) if comparable else np.nan
+            self.model_panel.show_difference(value, comparable)
+        if news.shown:
+            self.numbers.setText(self._numbers(news, news.shown, now))
+
+    def _numbers(self, news: News, shown: Shown, now: float) -> str:
+        while self._frames and now - self._frames[0][0] > 1.0:
+            self._frames.popleft()
+        rate = sum(count for _, count in self._frames)
+        stages = "  ".join(f"{name} {spent:.1f}" for name, spent in shown.result.milliseconds.items())
+        delays = list(self.view.delays)
+        late = f"{1000 * float(np.percentile(delays, 95)):.0f} ms" if delays else "-"
+        return f"{rate} frames/s   capture to paint {late} (95 %)   dropped {news.dropped}   ms: {stages}"
+
+    def _show_charts(self) -> None:
+        whole = self.settings.whole and bool(len(self.history.found))
+        for chart in self.charts:
+            chart.show_history(self.history, whole)
+
+    # Playback
+
+    def play(self) -> None:
+        if self.pipeline:
+            self.pipeline.play(not self._playing)
+
+    def step(self, frames: int) -> None:
+        if self.pipeline and self.reader and self.reader.seekable:
+            self.pipeline.step(frames)
+
+    def seek(self, index: int) -> None:
+        if self.pipeline and self.reader and self.reader.seekable:
+            self.pipeline.seek(index)
+
+    def skip(self, seconds: float) -> None:
+        """Seek so many seconds on or back."""
+        rate = self._source.rate if self._source and self._source.rate else 25.0
+        last = max(len(self.history.found) - 1, 0)
+        self.seek(min(max(self.history.index + round(seconds * rate), 0), last))
+
+    # Recording, pictures and points
+
+    def record(self, on: bool) -> None:
+        """Begin or end a recording of the kinds that are switched on."""
+        kinds = [(".csv", self.settings.record_csv), (".mp4", self.settings.record_video)]
+        suffixes = [suffix for suffix, wanted in kinds if wanted]
+        if not on and self.pipeline:
+            self.pipeline.record(None)
+        if not on or not self.pipeline or not self._source or not self._models or not suffixes:
+            self.actions_.record.setChecked(False)
+            if on:
+                self.status.showMessage("Nothing to record: open a source and choose points or video", 5000)
+            return
+        settings, markup = self.settings, self._models[0].points
+        draw = partial(
+            draw_result,
+            markup=markup,
+            points=settings.points,
+            edges=settings.edges,
+            ids=settings.ids,
+            boxes=settings.boxes,
+            attention=settings.map != NO_MAP,
+            opacity=settings.opacity,
+        )
+        try:
+            paths = [self._path(suffix) for suffix in suffixes]
+            self.pipeline.record(Recording(paths, self._source, markup.size, draw))
+        except TrackerError as error:
+            self.actions_.record.setChecked(False)
+            self.banner.tell(str(error))
+
+    def _told_recording(self, news: News) -> None:
+        if news.recording != self._recording:
+            self._recording = news.recording
+            self.actions_.record.setChecked(bool(news.recording))
+            self.red.setVisible(bool(news.recording))
+            self.red.setToolTip("\n".join(map(str, news.recording)))
+        if news.finished:
+            names = " and ".join(path.name for path in news.finished)
+            self.status.showMessage(f"Kept {names} in {news.finished[0].parent}", 8000)
+
+    def screenshot(self) -> None:
+        """Keep the picture as it is shown."""
+        path = self._path(".png")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            self.banner.tell(f"{path.parent}: {error.strerror}; choose another folder in the Record menu.")
+            return
+        image = self.view.picture()
+        if image.isNull():
+            self.status.showMessage("There is no picture yet", 5000)
+        elif image.save(str(path)):
+            self.status.showMessage(f"Kept {path}", 8000)
+        else:
+            self.banner.tell(f"{path}: cannot be written; choose another folder in the Record menu.")
+
+    def copy_points(self) -> None:
+        """The points of all faces in the picture as a table that a spreadsheet takes."""
+        faces = self.view.shown.result.faces if self.view.shown else ()
+        rows = ["face\tpoint\tx\ty"]
+        rows += [f"{f.id}\t{n}\t{x:.3f}\t{y:.3f}" for f in faces for n, (x, y) in enumerate(f.points.tolist())]
+        clipboard = QGuiApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText("\n".join(rows) + "\n")
+        self.status.showMessage(f"Copied the points of {len(faces)} faces", 5000)
+
+    def _path(self, suffix: str) -> Path:
+        """A file in the folder for recordings, named after the source and the time; none that exists."""
+        stem = re.sub(r"[^\w.-]+", "_", Path(self._name).stem) or "recording"
+        base = self.settings.out / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+        path, number = base.with_name(base.name + suffix), 2
+        while path.exists():
+            path, number = base.with_name(f"{base.name}-{number}{suffix}"), number + 1
+        return path
+
+    # Dialogs
+
+    def ask_file(self) -> None:
+        kinds = " ".join(f"*{suffix}" for suffix in sorted(VIDEO_SUFFIXES))
+        path, _ = QFileDialog.getOpenFileName(self, "Open a video", "", f"Videos ({kinds});;All files (*)")
+        if path:
+            self.open(Path(path))
+
+    def ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Open a folder of images")
+        if path:
+            self.open_paths([Path(path)])
+
+    def ask_address(self) -> None:
+        text, good = QInputDialog.getText(
+            self, "Open a stream", "Address (http://… of an MJPEG camera, or rtsp://…)", QLineEdit.EchoMode.Normal
+        )
+        if good and text.strip():
+            self.open(text.strip())
+
+    def ask_model(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", "Models (*.onnx *.safetensors)")
+        if path:
+            self.use_model(path)
+        else:
+            self._show_settings()
+
+    def ask_out(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, "Folder for recordings and pictures", str(self.settings.out))
+        if path:
+            self.change(folder=path)
+
+    def show_out(self) -> None:
+        self.settings.out.mkdir(parents=True, exist_ok=True)
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.settings.out)))
+
+    def ask_attention(self) -> None:
+        """Switch to the first model with attention, or let one be chosen."""
+        names = attentive_models()
+        if names:
+            self.change(model=names[0])
+        else:
+            self.banner.tell("No model in weights/ has attention maps; choose the file of one (AAN).")
+            self.ask_model()
+
+    def freeze(self, on: bool) -> None:
+        """Keep the picture and its maps as they are; the source goes on."""
+        self.view.frozen = on
+        self.view.update()
+
+    def show_batch(self) -> None:
+        self.batch.show()
+        self.batch.raise_()
+
+    def show_help(self) -> None:
+        show_help(self, self.actions_.all())
+
+    def show_about(self) -> None:
+        show_about(self, self._models)
+
+    def full_screen(self, on: bool) -> None:
+        self.setWindowState(
+            self.windowState() | Qt.WindowState.WindowFullScreen
+            if on
+            else self.windowState() & ~Qt.WindowState.WindowFullScreen
+        )
+
+    # The window itself
+
+    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
+        assert event is not None
+        data = event.mimeData()
+        if data and any(url.isLocalFile() for url in data.urls()):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent | None) -> None:
+        assert event is not None
+        data = event.mimeData()
+        if data:
+            self.open_paths([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:
+        """Remember, stop, and wait for less than a second, whatever hangs."""
+        kept = store()
+        kept.setValue("geometry", self.saveGeometry())
+        kept.setValue("state", self.saveState())
+        save(self.settings)
+        self._next = None
+        if self.reader:
+            self.reader.close()
+        self.batch.stop()
+        if self.pipeline:
+            self.pipeline.stop()
+            self.pipeline.wait(700)
+        super().closeEvent(event)
+
+    @property
+    def hanging(self) -> bool:
+        """Whether a thread is still at work after the window was closed, so that Qt may not be taken down."""
+        return bool(self.pipeline and self.pipeline.isRunning()) or self.batch.hanging
+
+    def _restore(self) -> None:
+        kept = store()
+        self.resize(1280, 800)
+        for name, put in (("geometry", self.restoreGeometry), ("state", self.restoreState)):
+            value = kept.value(name)
+            if isinstance(value, QByteArray):
+                put(value)
+
+    def _build(self) -> None:
+        self.setWindowTitle("landmark-tracker")
+        self.setAcceptDrops(True)
+        self.status = QStatusBar()
+        self.setStatusBar(self.status)
+        self._scheme = Qt.ColorScheme.Unknown
+        self.view = View()
+        self.view.hint = "Drag a video here, or open one with Ctrl+O"
+        self.banner = Banner()
+        self.banner.retry.connect(self.retry)
+        self.batch = BatchWindow(self, lambda: self.settings)
+        self.actions_ = Actions(self)
+        self.playback = PlaybackBar(self.actions_.transport, self.actions_.loop, self.change)
+        self.playback.line.sought.connect(self.seek)
+        self.actions_.show_source(False)
+        self.model_panel = ModelPanel(self.change)
+        self.model_panel.opening.connect(self.ask_model)
+        self.attention = AttentionPanel(self.change, self.actions_.freeze)
+        self.attention.switching.connect(self.ask_attention)
+        self.attention.attended.connect(self._attend)
+        self.attention.show_model(None)
+        self.view.clicked.connect(self.attention.choose_face)
+        self.charts = (
+            StripChart("Openness", "", ((0, "eyes", BLUE), (1, "mouth", ORANGE)), 0.0, 0.5),
+            StripChart("Head", "°", ((2, "yaw", GREEN), (3, "pitch", PURPLE), (4, "roll", RED)), -30.0, 30.0),
+        )
+        middle = QWidget()
+        column = QVBoxLayout(middle)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.setSpacing(0)
+        column.addWidget(self.banner)
+        column.addWidget(self.view, 1)
+        column.addWidget(self.playback)
+        self.setCentralWidget(middle)
+        self.numbers = QLabel("")
+        self.numbers.setAccessibleName("Speed of processing")
+        self.numbers.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.status.addWidget(self.numbers, 1)
+        self.red = QLabel("● recording")
+        self.red.setStyleSheet("color: #d55e00; font-weight: bold")
+        self.red.hide()
+        self.status.addPermanentWidget(self.red)
+        charts = QWidget()
+        lines = QVBoxLayout(charts)
+        lines.setContentsMargins(0, 0, 0, 0)
+        for chart in self.charts:
+            lines.addWidget(chart)
+        for title, widget, area in (
+            ("Model", self.model_panel, Qt.DockWidgetArea.RightDockWidgetArea),
+            ("Attention", self.attention, Qt.DockWidgetArea.RightDockWidgetArea),
+            ("Charts", charts, Qt.DockWidgetArea.BottomDockWidgetArea),
+        ):
+            dock = QDockWidget(title)
+            dock.setObjectName(title)
+            scroll = QScrollArea()
+            scroll.setWidgetResizable(True)
+            scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+            scroll.setWidget(widget)
+            dock.setWidget(scroll)
+            self.addDockWidget(area, dock)
+            self.actions_.add_dock(dock.toggleViewAction())
+        self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+
+    def _attend(self, face: int | None) -> None:
+        self.view.attended = face
+        self.view.update()
+
+
+def _holds_videos(path: Path) -> bool:
+    """Whether a folder is one of recordings rather than of pictures."""
+    return path.is_dir() and any(file.suffix.lower() in VIDEO_SUFFIXES for file in path.iterdir())
