@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from PyQt6.QtCore import QSignalBlocker
-from PyQt6.QtGui import QAction, QActionGroup, QKeySequence
-from PyQt6.QtWidgets import QStyle
+from PyQt6.QtCore import QPointF, QSignalBlocker, Qt
+from PyQt6.QtGui import QAction, QActionGroup, QColor, QIcon, QKeySequence, QPainter, QPalette, QPixmap, QPolygonF
 
 from app.settings import MEAN, NO_MAP, Settings
 from tracker.sources import cameras
@@ -16,7 +16,7 @@ from tracker.sources import cameras
 if TYPE_CHECKING:
     from app.window import Window
 
-Icon = QStyle.StandardPixmap
+Group = QPalette.ColorGroup
 Thing = TypeVar("Thing")
 
 
@@ -54,8 +54,7 @@ class Actions:
         ]
         self.loop = self._toggle("Playback", "&Loop", "L", "loop")
         self.transport = (self.playing, back, on)
-        for action, icon in ((back, Icon.SP_MediaSeekBackward), (on, Icon.SP_MediaSeekForward)):
-            action.setIcon(_made(window.style()).standardIcon(icon))
+        self.show_playing(True)
 
         for text, key, field in (
             ("&Points", "P", "points"),
@@ -124,9 +123,12 @@ class Actions:
             action.setEnabled(seekable)
 
     def show_playing(self, playing: bool) -> None:
-        icon = Icon.SP_MediaPause if playing else Icon.SP_MediaPlay
         self.playing.setText("&Pause" if playing else "&Play")
-        self.playing.setIcon(_made(self._window.style()).standardIcon(icon))
+        palette = self._window.palette()
+        ink, pale = (palette.color(group, QPalette.ColorRole.ButtonText) for group in (Group.Active, Group.Disabled))
+        symbols = ("pause" if playing else "play", "back", "on")
+        for action, symbol in zip(self.transport, symbols, strict=True):
+            action.setIcon(_icon(symbol, ink.name(), pale.name()))
 
     def _next_map(self) -> None:
         """No map, the four of them from shallow to deep, their mean, and again."""
@@ -171,6 +173,33 @@ class Actions:
         action = self._switch(menu, text, key, lambda on: self._window.change(**{field: on}))
         self._toggles[field] = action
         return action
+
+
+SHAPES = {
+    "play": [[(20, 12), (54, 32), (20, 52)]],
+    "pause": [[(16, 12), (26, 12), (26, 52), (16, 52)], [(38, 12), (48, 12), (48, 52), (38, 52)]],
+    "back": [[(44, 14), (44, 50), (18, 32)], [(12, 14), (17, 14), (17, 50), (12, 50)]],
+    "on": [[(20, 14), (20, 50), (46, 32)], [(47, 14), (52, 14), (52, 50), (47, 50)]],
+}
+"""The symbols of the buttons, in 64ths of their side."""
+
+
+@functools.cache
+def _icon(symbol: str, ink: str, pale: str) -> QIcon:
+    """A symbol in the colours of text that can be pressed and text that cannot: Qt's own are black on any ground."""
+    icon = QIcon()
+    for colour, mode in ((ink, QIcon.Mode.Normal), (pale, QIcon.Mode.Disabled)):
+        picture = QPixmap(64, 64)
+        picture.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(picture)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(colour))
+        for corners in SHAPES[symbol]:
+            painter.drawPolygon(QPolygonF([QPointF(x, y) for x, y in corners]))
+        painter.end()
+        icon.addPixmap(picture, mode)
+    return icon
 
 
 def _made(thing: Thing | None) -> Thing:

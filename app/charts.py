@@ -51,7 +51,7 @@ class StripChart(QWidget):
         text, faint = _ink(self.palette())
         metrics = painter.fontMetrics()
         margin = metrics.horizontalAdvance("-00.0 ") + 4
-        area = QRectF(self.rect()).adjusted(margin, metrics.height() + 8, -10, -metrics.height() - 6)
+        area = QRectF(self.rect()).adjusted(margin, metrics.height() + 12, -10, -metrics.height() - 6)
         if area.width() < 20 or area.height() < 10:
             return
         times, values = self._data(int(area.width()))
@@ -66,6 +66,7 @@ class StripChart(QWidget):
         first, last = (0.0, 1.0) if self._whole else (-SPAN, 0.0)
         x = area.x() + (times - first) / (last - first) * area.width()
         for (_, _, colour), column in zip(self._series, columns.T, strict=True):
+            colour = _on_ground(colour, self.palette())
             y = area.bottom() - (column - low) / (high - low) * area.height()
             painter.setPen(QPen(colour, 1.6))
             for line in _lines(x, y):
@@ -89,12 +90,12 @@ class StripChart(QWidget):
     ) -> None:
         """Title and legend above, the range on the left, the time below."""
         metrics = painter.fontMetrics()
-        x, y = area.x(), area.y() - 6
+        x, y = area.x(), area.y() - 10
         painter.setPen(text)
         painter.drawText(QPointF(6, y), self._title)
         x = max(x, 6 + metrics.horizontalAdvance(self._title) + 14)
         for _, name, colour in self._series:
-            painter.setPen(QPen(colour, 2.5))
+            painter.setPen(QPen(_on_ground(colour, self.palette()), 2.5))
             painter.drawLine(QPointF(x, y - metrics.ascent() / 2 + 1), QPointF(x + 14, y - metrics.ascent() / 2 + 1))
             painter.setPen(text)
             painter.drawText(QPointF(x + 18, y), name)
@@ -204,6 +205,12 @@ def _ink(palette: QPalette) -> tuple[QColor, QColor]:
     faint = QColor(text)
     faint.setAlphaF(0.45)
     return text, faint
+
+
+def _on_ground(colour: QColor, palette: QPalette) -> QColor:
+    """The colour, lighter on a dark ground."""
+    dark = palette.color(QPalette.ColorRole.Window).lightness() < 128
+    return colour.lighter(145) if dark else colour
 
 
 _LEFT = int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)

@@ -29,11 +29,11 @@ def show_help(window: QMainWindow, menus: Sequence[tuple[str, Sequence[QAction]]
     columns = []
     for name, actions in menus:
         rows = "".join(
-            f"<tr><td align='right'><b>{escape(action.shortcut().toString(_NATIVE))}</b>&nbsp;</td>"
-            f"<td>{escape(action.text().replace('&', '').removesuffix('…'))}</td></tr>"
+            f"<tr><td align='right'{_WHOLE}><b>{escape(action.shortcut().toString(_NATIVE))}</b>  </td>"
+            f"<td{_WHOLE}>{escape(action.text().replace('&', '').removesuffix('…'))}</td></tr>"
             for action in actions
         )
-        columns.append(f"<td style='padding-right: 18px'><i>{name}</i><table>{rows}</table></td>")
+        columns.append(f"<td style='padding-right: 24px'><i>{name}</i><table>{rows}</table></td>")
     _show(window, "How to use it", f"{STEPS}<table><tr>{''.join(columns)}</tr></table>")
 
 
@@ -79,4 +79,5 @@ def _show(window: QMainWindow, title: str, text: str) -> None:
     dialog.show()
 
 
+_WHOLE = " style='white-space: pre'"
 _NATIVE = QKeySequence.SequenceFormat.NativeText

@@ -67,16 +67,12 @@ def measure(window: Window, seconds: float, started: float) -> None:
 
 def _print(window: Window, figures: _Figures, seconds: float) -> None:
     painted = window.view.painted - figures.painted
-    waits, delays = 1000 * np.array(figures.waits), 1000 * np.array(figures.delays)
+    waits, delays, memory = 1000 * np.array(figures.waits), 1000 * np.array(figures.delays), figures.memory
     print(f"first frame with points {figures.first - figures.started:.2f} s after the start")
     print(f"{painted / seconds:.1f} frames a second painted, over {seconds:.0f} s")
     print(f"capture to paint {np.median(delays):.1f} ms, {np.percentile(delays, 95):.1f} ms at the 95th percentile")
-    print(
-        f"the interface was late by {np.percentile(waits, 99):.0f} ms at the 99th percentile, {waits.max():.0f} at most"
-    )
-    print(
-        f"memory {figures.memory[0]:.0f} MB at first, {figures.memory[-1]:.0f} at last, {max(figures.memory):.0f} at most"
-    )
+    print(f"the interface answered {np.percentile(waits, 99):.0f} ms late (99th percentile), {waits.max():.0f} at most")
+    print(f"memory {memory[0]:.0f} MB at first, {memory[-1]:.0f} at last, {max(memory):.0f} at most")
 
 
 def _resident() -> float:

@@ -47,20 +47,22 @@ Change = Callable[..., None]
 class ModelPanel(QWidget):
     """Which model looks, on what, at how many faces, how smoothly, and which other one it is compared with."""
 
-    opening = pyqtSignal()
-    """A model file is to be chosen."""
+    opening = pyqtSignal(str)
+    """A model file is to be chosen, for this field of Settings."""
 
     def __init__(self, change: Change) -> None:
         super().__init__()
         self._change = change
         self._differences: deque[float] = deque(maxlen=30)
         form = QFormLayout(self)
-        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        form.setVerticalSpacing(4)
+        form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.model = _chooser("Model")
         self.other = _chooser("Compare with")
         self.layout_ = _chooser("Layout of the comparison", [("side by side", False), ("one over the other", True)])
         self.difference = QLabel("-")
-        self.difference.setToolTip("Mean distance of the two models' points over the distance of the eyes, last second")
+        self.difference.setAccessibleName("Difference of the models")
+        self.difference.setToolTip("Mean distance of the two models' points, the last 30 frames")
         self.device = _chooser("Device", _devices())
         self.detector = _chooser("Face detector", [("far: any size", "far"), ("near: at a camera", "near")])
         self.faces = QSpinBox()
@@ -72,28 +74,31 @@ class ModelPanel(QWidget):
         self.beta = _number("Beta of the filter", 0.0, 50.0, 0.5, "")
         self.beta.setToolTip("How fast the cutoff rises with speed: higher lags less")
         self.jitter, self.lag = QLabel("-"), QLabel("-")
-        self.jitter.setToolTip("Mean second difference of the points over the eye distance, as located → as shown")
-        self.lag.setToolTip("How far behind a moving face the smoothed points are")
-        for text, widget in (
+        self.jitter.setToolTip(
+            "Jitter as located → as shown: the points' mean second difference, % of the eye distance"
+        )
+        self.lag.setToolTip("Lag: how far behind a moving face the smoothed points are")
+        self.jitter.setAccessibleName("Jitter")
+        self.lag.setAccessibleName("Lag")
+        self.compared = QWidget()
+        compared = QVBoxLayout(self.compared)
+        compared.setContentsMargins(0, 0, 0, 0)
+        compared.addWidget(self.layout_)
+        compared.addWidget(self.difference)
+        for text, field in (
             ("&Model", self.model),
             ("&Compare with", self.other),
-            ("", self.layout_),
-            ("Difference", self.difference),
+            ("", self.compared),
             ("D&evice", self.device),
             ("Detec&tor", self.detector),
             ("F&aces at most", self.faces),
             ("&Smoothing", self.smooth),
-            ("C&utoff", self.cutoff),
-            ("&Beta", self.beta),
+            ("Cutoff, beta", _row(self.cutoff, self.beta)),
             ("Jitter", self.jitter),
             ("Lag", self.lag),
         ):
-            form.addRow(text, widget)
-        for box, name in (
-            (self.layout_, "overlaid"),
-            (self.device, "device"),
-            (self.detector, "detector"),
-        ):
+            form.addRow(text, field)
+        for box, name in ((self.layout_, "overlaid"), (self.device, "device"), (self.detector, "detector")):
             box.activated.connect(lambda _, box=box, name=name: change(**{name: box.currentData()}))
         for box, name in ((self.model, "model"), (self.other, "other")):
             box.activated.connect(lambda _, box=box, name=name: self._choose(box, name))
@@ -124,7 +129,7 @@ class ModelPanel(QWidget):
         self.beta.setValue(settings.beta)
         for widget in (self.cutoff, self.beta):
             widget.setEnabled(settings.smooth)
-        self.layout_.setEnabled(bool(settings.other))
+        self.compared.setVisible(bool(settings.other))
         if not settings.other:
             self._differences.clear()
             self.difference.setText("-")
@@ -132,11 +137,9 @@ class ModelPanel(QWidget):
 
     def show_smoothing(self, smoothing: Smoothing) -> None:
         """The live read-outs."""
-        if not math.isnan(smoothing.jitter):
-            before, after = 100 * smoothing.jitter_before, 100 * smoothing.jitter
-            self.jitter.setText(f"{before:.2f} → {after:.2f} % of the eye distance")
-        if not math.isnan(smoothing.lag):
-            self.lag.setText(f"{1000 * smoothing.lag:.0f} ms" if smoothing.on else "0 ms")
+        before, after = 100 * smoothing.jitter_before, 100 * smoothing.jitter
+        self.jitter.setText("-" if math.isnan(after) else f"{before:.2f} → {after:.2f} %")
+        self.lag.setText("-" if math.isnan(smoothing.lag) else f"{1000 * smoothing.lag:.0f} ms")
 
     def show_difference(self, value: float, comparable: bool) -> None:
         """The difference on one more frame, over the eye distance; NaN without a common face."""
@@ -150,7 +153,7 @@ class ModelPanel(QWidget):
 
     def _choose(self, box: QComboBox, name: str) -> None:
         if box.currentData() is None:
-            self.opening.emit()
+            self.opening.emit(name)
         else:
             self._change(**{name: box.currentData()})
 
@@ -287,20 +290,20 @@ class Thumbnail(QWidget):
         self.number = number
         self._values: npt.NDArray[np.float32] | None = None
         self._marked = False
-        self.setMinimumSize(90, 100)
+        self.setMinimumSize(80, 90)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.setAccessibleName(f"Attention map {number + 1}")
         self.setToolTip("Click to lay this map over the face, or to take it away")
 
     def sizeHint(self) -> QSize:
-        return QSize(124, 140)
+        return QSize(110, 140)
 
     def hasHeightForWidth(self) -> bool:
         return True
 
     def heightForWidth(self, width: int) -> int:
-        return min(width, 150) + self.fontMetrics().height() + 6
+        return min(width, 110) + 2 * self.fontMetrics().height() + 6
 
     def show_map(self, values: npt.NDArray[np.float32] | None) -> None:
         self._values = values
@@ -312,18 +315,18 @@ class Thumbnail(QWidget):
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
         painter = QPainter(self)
-        line = painter.fontMetrics().height() + 4
+        line = 2 * painter.fontMetrics().height() + 2
         side = min(self.width() - 4, self.height() - line - 4)
         square = QRectF((self.width() - side) / 2, 2, side, side)
         if self._values is None:
             painter.fillRect(square, self.palette().color(QPalette.ColorRole.Base))
             painter.setPen(self.palette().color(QPalette.ColorRole.PlaceholderText))
             painter.drawText(square, Qt.AlignmentFlag.AlignCenter, "no face")
-            text = f"{self.number + 1}"
+            text = f"{self.number + 1}\n"
         else:
             painter.drawImage(square, heat(self._values))
             height, width = self._values.shape
-            text = f"{self.number + 1}  {width}x{height}  {self._values.min():.2f}-{self._values.max():.2f}"
+            text = f"{self.number + 1}:  {width} x {height}\n{self._values.min():.2f} to {self._values.max():.2f}"
         if self._marked:
             painter.setPen(QPen(ORANGE, 3))
             painter.drawRect(square.adjusted(-0.5, -0.5, 0.5, 0.5))
@@ -372,6 +375,13 @@ def _chooser(name: str, items: Sequence[tuple[str, object]] = ()) -> QComboBox:
     for text, value in items:
         box.addItem(text, value)
     return box
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget, 1)
+    return row
 
 
 def _select(box: QComboBox, value: object) -> None:

@@ -32,7 +32,7 @@ class PlaybackBar(QWidget):
         self.line = TimeLine()
         self.clock = QLabel("-")
         self.clock.setAccessibleName("Time and frame")
-        self.clock.setMinimumWidth(self.clock.fontMetrics().horizontalAdvance("00:00.000 / 00:00  #000000"))
+        self.clock.setMinimumWidth(self.clock.fontMetrics().horizontalAdvance("00:00.000 / 00:00  #0000"))
         self.speed = QComboBox()
         self.speed.setAccessibleName("Speed")
         self.speed.setToolTip("Speed")
@@ -54,10 +54,12 @@ class PlaybackBar(QWidget):
         length = len(history.found) / rate if rate else 0.0
         self.clock.setText(f"{_clock(time, 3)} / {_clock(length, 0)}  #{history.index + 1}")
 
-    def show_live(self) -> None:
-        """Nothing to seek in."""
+    def show_source(self, seekable: bool, live: bool) -> None:
+        """What kind of source there is now; neither for none."""
+        self.line.setEnabled(seekable)
+        self.speed.setEnabled(seekable)
         self.line.show_history(History())
-        self.clock.setText("live")
+        self.clock.setText("live" if live else "-")
 
 
 class Banner(QFrame):

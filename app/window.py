@@ -13,8 +13,8 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from PyQt6.QtCore import QByteArray, Qt, QUrl
-from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication
+from PyQt6.QtCore import QByteArray, QEvent, Qt, QUrl
+from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
 from PyQt6.QtWidgets import (
     QDockWidget,
     QFileDialog,
@@ -32,6 +32,7 @@ from PyQt6.QtWidgets import (
 from app.actions import Actions
 from app.batch import BatchWindow
 from app.charts import BLUE, GREEN, ORANGE, PURPLE, RED, StripChart
+from app.colours import use_colours
 from app.comparison import difference
 from app.dialogs import show_about, show_help
 from app.history import History
@@ -54,6 +55,7 @@ log = logging.getLogger(__name__)
 
 RELOAD = {"model", "other", "device", "detector", "max_faces"}
 """Settings whose change takes a new pipeline."""
+INVITATION = "Drag a video here, or open one with Ctrl+O"
 CALM = 0.1
 """Seconds between repaints of charts and numbers."""
 
@@ -73,7 +75,7 @@ class Window(QMainWindow):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.opened: list[str] = [name for name in (settings.model, settings.other) if Path(name).suffix]
+        self.opened: list[str] = []  # model files from elsewhere than weights/
         self.pipeline: Pipeline | None = None
         self.reader: Reader | None = None
         self.history = History()
@@ -88,7 +90,7 @@ class Window(QMainWindow):
         self._recording: tuple[Path, ...] = ()
         self._frames: deque[tuple[float, int]] = deque()  # moments, and frames processed then
         self._calm = 0.0
-        self._scheme = Qt.ColorScheme.Unknown
+        self._colours = "system"
         self._build()
         self._show_settings()
         self._restore()
@@ -114,7 +116,8 @@ class Window(QMainWindow):
         self.actions_.freeze.setChecked(False)
         self.view.hint = f"Opening {name} …"
         self.view.show_frame(None, ())
-        self.playback.show_live()
+        self._show_kind(None)
+        self.numbers.setText("")
         self.setWindowTitle(f"{name} - landmark-tracker")
         self.reader = Reader(opening)
         self._run()
@@ -132,7 +135,7 @@ class Window(QMainWindow):
         if found:
             self.open(str(found[0][0]))
         else:
-            self.view.hint = "Drag a video here, or open one with Ctrl+O"
+            self.view.hint = INVITATION
             self.view.show_frame(None, ())
             self.banner.tell("No camera was found: plug one in and try again, or open a file.", retry=True)
 
@@ -141,7 +144,7 @@ class Window(QMainWindow):
         models = [path for path in paths if path.suffix in (".onnx", ".safetensors")]
         rest = [path for path in paths if path not in models]
         if models:
-            self.use_model(str(models[0]))
+            self.change(model=str(models[0]))
         if len(rest) == 1 and not _holds_videos(rest[0]):
             self.open(rest[0])
         elif rest:
@@ -163,26 +166,19 @@ class Window(QMainWindow):
             self.pipeline.pace(self.settings.speed, self.settings.loop)
             self.pipeline.smooth(self.settings.smooth, self.settings.cutoff, self.settings.beta)
 
-    def use_model(self, path: str, field: str = "model") -> None:
-        """Use a model file from elsewhere."""
-        if path not in self.opened:
-            self.opened.append(path)
-        self.change(**{field: path})
-
     def _show_settings(self) -> None:
         settings = self.settings
+        files = [name for name in (settings.model, settings.other) if Path(name).suffix]
+        self.opened += [name for name in files if name not in self.opened]
         self.view.look(settings)
         self.model_panel.show_settings(settings, self.opened)
         self.attention.show_settings(settings)
         self.playback.show_settings(settings)
         self.actions_.show_settings(settings)
         self._show_charts()
-        schemes = {"light": Qt.ColorScheme.Light, "dark": Qt.ColorScheme.Dark}
-        hints = QGuiApplication.styleHints()
-        wanted = schemes.get(settings.colours, Qt.ColorScheme.Unknown)
-        if hints and self._scheme != wanted:
-            self._scheme = wanted
-            hints.setColorScheme(wanted)
+        if self._colours != settings.colours:
+            self._colours = settings.colours
+            use_colours(settings.colours)
 
     # The pipeline
 
@@ -218,6 +214,8 @@ class Window(QMainWindow):
             kept = {name: getattr(self._working, name) for name in RELOAD}
             self.change(**kept)
         else:
+            self.view.hint = INVITATION
+            self.view.update()
             self.banner.tell(str(error), retry=True)
 
     def _on_ready(self, pipeline: Pipeline) -> None:
@@ -249,8 +247,12 @@ class Window(QMainWindow):
         self._source = source
         assert self.reader is not None
         self.history = History(source.length or 0) if self.reader.seekable else History()
-        self.actions_.show_source(self.reader.seekable)
-        self.playback.line.setEnabled(self.reader.seekable)
+        self._show_kind(source)
+
+    def _show_kind(self, source: Source | None) -> None:
+        seekable = bool(source and self.reader and self.reader.seekable)
+        self.actions_.show_source(seekable)
+        self.playback.show_source(seekable, live=bool(source and source.live))
 
     def _show_waiting(self, news: News) -> None:
         if news.problem:
@@ -408,10 +410,10 @@ class Window(QMainWindow):
         if good and text.strip():
             self.open(text.strip())
 
-    def ask_model(self) -> None:
+    def ask_model(self, field: str = "model") -> None:
         path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", "Models (*.onnx *.safetensors)")
         if path:
-            self.use_model(path)
+            self.change(**{field: path})
         else:
             self._show_settings()
 
@@ -469,6 +471,18 @@ class Window(QMainWindow):
         if data:
             self.open_paths([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
 
+    def showEvent(self, event: QShowEvent | None) -> None:
+        super().showEvent(event)
+        if not store().contains("state"):
+            self.resizeDocks(
+                self.docks[:2], [self.height() * 3 // 10, self.height() * 7 // 10], Qt.Orientation.Vertical
+            )
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        super().changeEvent(event)
+        if event is not None and event.type() == QEvent.Type.PaletteChange and hasattr(self, "actions_"):
+            self.actions_.show_playing(self._playing)
+
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, stop, and wait for less than a second, whatever hangs."""
         kept = store()
@@ -478,10 +492,11 @@ class Window(QMainWindow):
         self._next = None
         if self.reader:
             self.reader.close()
-        self.batch.stop()
         if self.pipeline:
             self.pipeline.stop()
-            self.pipeline.wait(700)
+        self.batch.stop(400)
+        if self.pipeline:
+            self.pipeline.wait(400)
         super().closeEvent(event)
 
     @property
@@ -504,14 +519,14 @@ class Window(QMainWindow):
         self.setStatusBar(self.status)
         self._scheme = Qt.ColorScheme.Unknown
         self.view = View()
-        self.view.hint = "Drag a video here, or open one with Ctrl+O"
+        self.view.hint = INVITATION
         self.banner = Banner()
         self.banner.retry.connect(self.retry)
         self.batch = BatchWindow(self, lambda: self.settings)
         self.actions_ = Actions(self)
         self.playback = PlaybackBar(self.actions_.transport, self.actions_.loop, self.change)
         self.playback.line.sought.connect(self.seek)
-        self.actions_.show_source(False)
+        self._show_kind(None)
         self.model_panel = ModelPanel(self.change)
         self.model_panel.opening.connect(self.ask_model)
         self.attention = AttentionPanel(self.change, self.actions_.freeze)
@@ -544,21 +559,28 @@ class Window(QMainWindow):
         lines.setContentsMargins(0, 0, 0, 0)
         for chart in self.charts:
             lines.addWidget(chart)
-        for title, widget, area in (
-            ("Model", self.model_panel, Qt.DockWidgetArea.RightDockWidgetArea),
-            ("Attention", self.attention, Qt.DockWidgetArea.RightDockWidgetArea),
-            ("Charts", charts, Qt.DockWidgetArea.BottomDockWidgetArea),
-        ):
-            dock = QDockWidget(title)
-            dock.setObjectName(title)
-            scroll = QScrollArea()
-            scroll.setWidgetResizable(True)
-            scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-            scroll.setWidget(widget)
-            dock.setWidget(scroll)
-            self.addDockWidget(area, dock)
-            self.actions_.add_dock(dock.toggleViewAction())
+        self.docks = [
+            self._dock("Model", self.model_panel, Qt.DockWidgetArea.RightDockWidgetArea),
+            self._dock("Attention", self.attention, Qt.DockWidgetArea.RightDockWidgetArea),
+            self._dock("Charts", charts, Qt.DockWidgetArea.BottomDockWidgetArea),
+        ]
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+
+    def _dock(self, title: str, widget: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
+        dock = QDockWidget(title)
+        dock.setObjectName(title)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bar = scroll.verticalScrollBar()
+        assert bar is not None
+        scroll.setMinimumWidth(max(280, widget.minimumSizeHint().width() + bar.sizeHint().width()))
+        scroll.setWidget(widget)
+        dock.setWidget(scroll)
+        self.addDockWidget(area, dock)
+        self.actions_.add_dock(dock.toggleViewAction())
+        return dock
 
     def _attend(self, face: int | None) -> None:
         self.view.attended = face
