@@ -46,8 +46,8 @@ class Actions:
         self._add("Source", "&Quit", "Ctrl+Q", window.close)
 
         self.playing = self._add("Playback", "&Pause", "Space", window.play)
-        back = self._add("Playback", "Step &back", ",", partial(window.step, -1))
-        on = self._add("Playback", "Step &on", ".", partial(window.step, 1))
+        back = self._add("Playback", "Step &back", ",", partial(window.session.step, -1))
+        on = self._add("Playback", "Step &on", ".", partial(window.session.step, 1))
         self._skips = [
             self._add("Playback", "One second back", "Left", partial(window.skip, -1.0)),
             self._add("Playback", "One second on", "Right", partial(window.skip, 1.0)),
@@ -165,7 +165,7 @@ class Actions:
         """An action that is on or off."""
         action = self._add(menu, text, key, lambda: None)
         action.setCheckable(True)
-        action.toggled.connect(slot)
+        action.triggered.connect(slot)
         return action
 
     def _toggle(self, menu: str, text: str, key: str, field: str) -> QAction:

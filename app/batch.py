@@ -205,10 +205,6 @@ class BatchWindow(QWidget):
         return self.thread_ is not None and self.thread_.isRunning()
 
     @property
-    def hanging(self) -> bool:
-        return self.running
-
-    @property
     def out(self) -> Path:
         return self._out or self._settings().out / "queue"
 

@@ -332,6 +332,7 @@ class Pipeline(QThread):
             except TrackerError as error:
                 self._tell(problem=str(error))
         self._recording = recording
+        self._tell()
 
 
 def attentive_models() -> list[str]:

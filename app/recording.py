@@ -1,14 +1,20 @@
-"""A recording of what runs in the window: the table of points, the annotated video, or both."""
+"""What is kept of what runs in the window: the table of points, the annotated video, pictures."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import cast
 
-from tracker.core import Image, Result
+from app.settings import NO_MAP, Settings
+from tracker.core import Face, Image, Result, TrackerError
+from tracker.draw import draw_result
+from tracker.markup import Markup
 from tracker.sinks import Sink, VideoSink, open_sink
 from tracker.sources import Source
 
@@ -62,3 +68,46 @@ class Recording:
             for sink in self._sinks:
                 closing.callback(sink.close)
         return self.paths
+
+
+class NothingToRecord(TrackerError):
+    """Neither table nor video is wanted."""
+
+
+def begin(settings: Settings, name: str, source: Source, markup: Markup) -> Recording:
+    """The recording that the settings ask for, of a source called ``name``, from now on. Raises TrackerError."""
+    suffixes = [".csv"] * settings.record_csv + [".mp4"] * settings.record_video
+    if not suffixes:
+        raise NothingToRecord("Nothing would be recorded; choose points, video or both in the Record menu.")
+    draw = partial(
+        draw_result,
+        markup=markup,
+        points=settings.points,
+        edges=settings.edges,
+        ids=settings.ids,
+        boxes=settings.boxes,
+        attention=settings.map != NO_MAP,
+        opacity=settings.opacity,
+    )
+    paths = [new_path(settings.out, name, suffix) for suffix in suffixes]
+    return Recording(paths, source, markup.size, draw)
+
+
+def new_path(folder: Path, name: str, suffix: str) -> Path:
+    """A file in ``folder``, which is made, named after the source and the time; none that exists."""
+    with suppress(OSError):  # whoever writes the file says what is wrong
+        folder.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]+", "_", Path(name).stem) or "recording"
+    base = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = folder / f"{base}{suffix}", 2
+    while path.exists() or path.with_name(f"{path.name}.part").exists():
+        path, number = folder / f"{base}-{number}{suffix}", number + 1
+    return path
+
+
+def points_table(faces: Sequence[Face]) -> str:
+    """The points of ``faces`` with tabs between the columns, as spreadsheets take it: face, point, x, y."""
+    rows = ["face\tpoint\tx\ty"]
+    for face in faces:
+        rows += [f"{face.id}\t{number}\t{x:.3f}\t{y:.3f}" for number, (x, y) in enumerate(face.points.tolist())]
+    return "\n".join(rows) + "\n"

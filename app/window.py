@@ -7,7 +7,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -37,24 +36,21 @@ from app.comparison import difference
 from app.dialogs import show_about, show_help
 from app.history import History
 from app.panels import AttentionPanel, ModelPanel
-from app.pipeline import News, Pipeline, Shown, attentive_models
+from app.pipeline import News, Shown, attentive_models
 from app.playback import Banner, PlaybackBar
-from app.reader import Reader
-from app.recording import Recording
-from app.settings import NO_MAP, Settings, save, store
+from app.recording import begin, new_path, points_table
+from app.session import RELOAD, Session
+from app.settings import Settings, save, store
 from app.view import View
 from tracker.backends import ModelError, Spec
 from tracker.batch import VIDEO_SUFFIXES
 from tracker.core import TrackerError
 from tracker.detector import DetectorError
-from tracker.draw import draw_result
 from tracker.sources import Source, cameras, open_source
 from tracker.streams import shown as without_password
 
 log = logging.getLogger(__name__)
 
-RELOAD = {"model", "other", "device", "detector", "max_faces"}
-"""Settings whose change takes a new pipeline."""
 INVITATION = "Drag a video here, or open one with Ctrl+O"
 CALM = 0.1
 """Seconds between repaints of charts and numbers."""
@@ -76,18 +72,16 @@ class Window(QMainWindow):
         super().__init__()
         self.settings = settings
         self.opened: list[str] = []  # model files from elsewhere than weights/
-        self.pipeline: Pipeline | None = None
-        self.reader: Reader | None = None
+        self.session = Session(settings)
+        self.session.news.connect(self._on_news)
+        self.session.kept.connect(self._on_kept)
+        self.session.failed.connect(self._on_failed)
         self.history = History()
-        self._next: Pipeline | None = None
-        self._working = settings  # the last settings with which frames were processed
         self._opening: Callable[[], Source] | None = None
         self._name = ""
         self._source: Source | None = None
         self._models: tuple[Spec, ...] = ()
-        self._playing = True
         self._time = 0.0
-        self._recording: tuple[Path, ...] = ()
         self._frames: deque[tuple[float, int]] = deque()  # moments, and frames processed then
         self._calm = 0.0
         self._colours = "system"
@@ -106,21 +100,19 @@ class Window(QMainWindow):
 
     def start(self, opening: Callable[[], Source], name: str) -> None:
         """Start the source that ``opening`` opens, in place of the one that runs; ``name`` is shown."""
-        if self.reader:
-            self.reader.close()
-        self._opening, self._name, self._playing = opening, name, True
+        self._opening, self._name = opening, name
         self._source, self._time = None, 0.0
         self.history = History()
         self.banner.hide()
         self.attention.choose_face(None)
         self.actions_.freeze.setChecked(False)
+        self.freeze(False)
         self.view.hint = f"Opening {name} …"
         self.view.show_frame(None, ())
         self._show_kind(None)
         self.numbers.setText("")
         self.setWindowTitle(f"{name} - landmark-tracker")
-        self.reader = Reader(opening)
-        self._run()
+        self.session.start(opening)
 
     def retry(self) -> None:
         """Open the same source again."""
@@ -159,12 +151,7 @@ class Window(QMainWindow):
         if before == self.settings:
             return
         self._show_settings()
-        if RELOAD & fields.keys():
-            if self.reader:
-                self._run()
-        elif self.pipeline:
-            self.pipeline.pace(self.settings.speed, self.settings.loop)
-            self.pipeline.smooth(self.settings.smooth, self.settings.cutoff, self.settings.beta)
+        self.session.use(self.settings)
 
     def _show_settings(self) -> None:
         settings = self.settings
@@ -182,62 +169,34 @@ class Window(QMainWindow):
 
     # The pipeline
 
-    def _run(self) -> None:
-        """Let a new pipeline follow the one that runs, with the settings of now."""
-        assert self.reader is not None
-        self._next = pipeline = Pipeline(self.reader, self.settings, self._playing)
-        pipeline.ready.connect(partial(self._on_ready, pipeline))
-        pipeline.failed.connect(partial(self._on_failed, pipeline))
-        pipeline.finished.connect(partial(self._on_finished, pipeline))
-        if self.pipeline:
-            self.pipeline.stop()
-        else:
-            self._start_next()
-
-    def _start_next(self) -> None:
-        self.pipeline, self._next = self._next, None
-        if self.pipeline:
-            if self.pipeline.reader.seekable and self._source:  # another model on the same file: this frame again
-                self.pipeline.reader.seek(self.history.index)
-            self.pipeline.start()
-
-    def _on_finished(self, pipeline: Pipeline) -> None:
-        self._told_recording(pipeline.take())
-        if pipeline is self.pipeline:
-            self._start_next()
-
-    def _on_failed(self, pipeline: Pipeline, error: TrackerError) -> None:
-        if pipeline is not self.pipeline or self._next:
-            return
-        if isinstance(error, ModelError | DetectorError) and self._working != pipeline.settings:
+    def _on_failed(self, error: TrackerError) -> None:
+        working = self.session.working
+        before = {name: getattr(working, name) for name in RELOAD}
+        chosen = {name: getattr(self.settings, name) for name in RELOAD}
+        if isinstance(error, ModelError | DetectorError) and before != chosen:
             self.banner.tell(f"{error}. The model before is used again.")
-            kept = {name: getattr(self._working, name) for name in RELOAD}
-            self.change(**kept)
+            self.change(**before)
         else:
             self.view.hint = INVITATION
             self.view.update()
             self.banner.tell(str(error), retry=True)
 
-    def _on_ready(self, pipeline: Pipeline) -> None:
-        """Take what is new and show it."""
-        news = pipeline.take()
-        if pipeline is not self.pipeline or self._next:
-            self._told_recording(news)
-            return
+    def _on_news(self, news: News) -> None:
+        """Show what is new."""
         if news.source is not self._source and news.source:
             self._show_source(news.source)
         if news.models and news.models != self._models:
             self._models = news.models
             self.attention.show_model(news.models[0])
         if news.samples:
-            self._working = pipeline.settings
             self._time = news.samples[-1].time
             self._frames.append((perf_counter(), len(news.samples)))
             self.history.add(news.samples)
-        self._playing = news.playing
         self.actions_.show_playing(news.playing)
         self._show_waiting(news)
-        self._told_recording(news)
+        self.actions_.record.setChecked(bool(news.recording))
+        self.red.setVisible(bool(news.recording))
+        self.red.setToolTip("\n".join(map(str, news.recording)))
         if news.shown and not self.actions_.freeze.isChecked():
             self.view.show_frame(news.shown, self._models)
             self.attention.show_faces(news.shown)
@@ -245,12 +204,11 @@ class Window(QMainWindow):
 
     def _show_source(self, source: Source) -> None:
         self._source = source
-        assert self.reader is not None
-        self.history = History(source.length or 0) if self.reader.seekable else History()
+        self.history = History(source.length or 0) if self.session.seekable else History()
         self._show_kind(source)
 
     def _show_kind(self, source: Source | None) -> None:
-        seekable = bool(source and self.reader and self.reader.seekable)
+        seekable = source is not None and self.session.seekable
         self.actions_.show_source(seekable)
         self.playback.show_source(seekable, live=bool(source and source.live))
 
@@ -270,7 +228,7 @@ class Window(QMainWindow):
             return
         self._calm = now
         self._show_charts()
-        if self.reader and self.reader.seekable:
+        if self.session.seekable:
             self.playback.show_place(self.history, self._time, self._source.rate if self._source else None)
         self.model_panel.show_smoothing(news.smoothing)
         if news.shown and news.shown.other and len(self._models) == 2:
@@ -297,72 +255,36 @@ class Window(QMainWindow):
     # Playback
 
     def play(self) -> None:
-        if self.pipeline:
-            self.pipeline.play(not self._playing)
-
-    def step(self, frames: int) -> None:
-        if self.pipeline and self.reader and self.reader.seekable:
-            self.pipeline.step(frames)
-
-    def seek(self, index: int) -> None:
-        if self.pipeline and self.reader and self.reader.seekable:
-            self.pipeline.seek(index)
+        self.session.play(not self.session.playing)
 
     def skip(self, seconds: float) -> None:
         """Seek so many seconds on or back."""
         rate = self._source.rate if self._source and self._source.rate else 25.0
         last = max(len(self.history.found) - 1, 0)
-        self.seek(min(max(self.history.index + round(seconds * rate), 0), last))
+        self.session.seek(min(max(self.history.index + round(seconds * rate), 0), last))
 
     # Recording, pictures and points
 
     def record(self, on: bool) -> None:
         """Begin or end a recording of the kinds that are switched on."""
-        kinds = [(".csv", self.settings.record_csv), (".mp4", self.settings.record_video)]
-        suffixes = [suffix for suffix, wanted in kinds if wanted]
-        if not on and self.pipeline:
-            self.pipeline.record(None)
-        if not on or not self.pipeline or not self._source or not self._models or not suffixes:
-            self.actions_.record.setChecked(False)
-            if on:
-                self.status.showMessage("Nothing to record: open a source and choose points or video", 5000)
-            return
-        settings, markup = self.settings, self._models[0].points
-        draw = partial(
-            draw_result,
-            markup=markup,
-            points=settings.points,
-            edges=settings.edges,
-            ids=settings.ids,
-            boxes=settings.boxes,
-            attention=settings.map != NO_MAP,
-            opacity=settings.opacity,
-        )
-        try:
-            paths = [self._path(suffix) for suffix in suffixes]
-            self.pipeline.record(Recording(paths, self._source, markup.size, draw))
-        except TrackerError as error:
-            self.actions_.record.setChecked(False)
-            self.banner.tell(str(error))
+        recording = None
+        if on and not (self._source and self._models):
+            self.status.showMessage("There is nothing to record yet", 5000)
+        elif on and self._source:
+            try:
+                recording = begin(self.settings, self._name, self._source, self._models[0].points)
+            except TrackerError as error:
+                self.banner.tell(str(error))
+        self.actions_.record.setChecked(recording is not None)
+        self.session.record(recording)
 
-    def _told_recording(self, news: News) -> None:
-        if news.recording != self._recording:
-            self._recording = news.recording
-            self.actions_.record.setChecked(bool(news.recording))
-            self.red.setVisible(bool(news.recording))
-            self.red.setToolTip("\n".join(map(str, news.recording)))
-        if news.finished:
-            names = " and ".join(path.name for path in news.finished)
-            self.status.showMessage(f"Kept {names} in {news.finished[0].parent}", 8000)
+    def _on_kept(self, paths: Sequence[Path]) -> None:
+        names = " and ".join(path.name for path in paths)
+        self.status.showMessage(f"Kept {names} in {paths[0].parent}", 8000)
 
     def screenshot(self) -> None:
         """Keep the picture as it is shown."""
-        path = self._path(".png")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            self.banner.tell(f"{path.parent}: {error.strerror}; choose another folder in the Record menu.")
-            return
+        path = new_path(self.settings.out, self._name, ".png")
         image = self.view.picture()
         if image.isNull():
             self.status.showMessage("There is no picture yet", 5000)
@@ -374,21 +296,10 @@ class Window(QMainWindow):
     def copy_points(self) -> None:
         """The points of all faces in the picture as a table that a spreadsheet takes."""
         faces = self.view.shown.result.faces if self.view.shown else ()
-        rows = ["face\tpoint\tx\ty"]
-        rows += [f"{f.id}\t{n}\t{x:.3f}\t{y:.3f}" for f in faces for n, (x, y) in enumerate(f.points.tolist())]
         clipboard = QGuiApplication.clipboard()
         assert clipboard is not None
-        clipboard.setText("\n".join(rows) + "\n")
+        clipboard.setText(points_table(faces))
         self.status.showMessage(f"Copied the points of {len(faces)} faces", 5000)
-
-    def _path(self, suffix: str) -> Path:
-        """A file in the folder for recordings, named after the source and the time; none that exists."""
-        stem = re.sub(r"[^\w.-]+", "_", Path(self._name).stem) or "recording"
-        base = self.settings.out / f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
-        path, number = base.with_name(base.name + suffix), 2
-        while path.exists():
-            path, number = base.with_name(f"{base.name}-{number}{suffix}"), number + 1
-        return path
 
     # Dialogs
 
@@ -423,7 +334,6 @@ class Window(QMainWindow):
             self.change(folder=path)
 
     def show_out(self) -> None:
-        self.settings.out.mkdir(parents=True, exist_ok=True)
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.settings.out)))
 
     def ask_attention(self) -> None:
@@ -474,14 +384,13 @@ class Window(QMainWindow):
     def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)
         if not store().contains("state"):
-            self.resizeDocks(
-                self.docks[:2], [self.height() * 3 // 10, self.height() * 7 // 10], Qt.Orientation.Vertical
-            )
+            heights = [self.height() * 34 // 100, self.height() * 66 // 100]
+            self.resizeDocks(self.docks[:2], heights, Qt.Orientation.Vertical)
 
     def changeEvent(self, event: QEvent | None) -> None:
         super().changeEvent(event)
         if event is not None and event.type() == QEvent.Type.PaletteChange and hasattr(self, "actions_"):
-            self.actions_.show_playing(self._playing)
+            self.actions_.show_playing(self.session.playing)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, stop, and wait for less than a second, whatever hangs."""
@@ -489,20 +398,15 @@ class Window(QMainWindow):
         kept.setValue("geometry", self.saveGeometry())
         kept.setValue("state", self.saveState())
         save(self.settings)
-        self._next = None
-        if self.reader:
-            self.reader.close()
-        if self.pipeline:
-            self.pipeline.stop()
+        self.session.close()
         self.batch.stop(400)
-        if self.pipeline:
-            self.pipeline.wait(400)
+        self.session.wait(400)
         super().closeEvent(event)
 
     @property
     def hanging(self) -> bool:
         """Whether a thread is still at work after the window was closed, so that Qt may not be taken down."""
-        return bool(self.pipeline and self.pipeline.isRunning()) or self.batch.hanging
+        return not self.session.wait(0) or self.batch.running
 
     def _restore(self) -> None:
         kept = store()
@@ -525,7 +429,7 @@ class Window(QMainWindow):
         self.batch = BatchWindow(self, lambda: self.settings)
         self.actions_ = Actions(self)
         self.playback = PlaybackBar(self.actions_.transport, self.actions_.loop, self.change)
-        self.playback.line.sought.connect(self.seek)
+        self.playback.line.sought.connect(self.session.seek)
         self._show_kind(None)
         self.model_panel = ModelPanel(self.change)
         self.model_panel.opening.connect(self.ask_model)
