@@ -13,11 +13,14 @@ FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((R
 LAYERS = [
     {"core"},
     {"streams"},
-    {"markup", "annotations", "sources", "smoothing"},
+    {"markup", "annotations", "sources", "smoothing", "files"},
     {"metrics", "draw", "backends", "signals"},
-    {"detector", "model", "sinks"},
-    {"tracking"},
+    {"detector", "model", "tables", "video"},
+    {"sinks"},
+    {"tracking", "jobs", "quality"},
+    {"recording"},
     {"batch"},
+    {"cluster"},
     {"__main__"},
     {"demo"},
 ]

@@ -1,7 +1,6 @@
-"""Files written and read back. A picture carries its number as black and white blocks, which survive coding."""
+"""Annotated videos written and read back, and what holds for every kind of output. A picture carries its number as
+black and white blocks, which survive coding."""
 
-import csv
-import io
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +14,12 @@ import pytest
 from clips import LATE, STEPS, encode, folder_of, number_in, picture, png
 
 from tracker.core import Box, Crop, Face, Frame, Image, Result
+from tracker.markup import Markup
 from tracker.sinks import CSVSink, Sink, SinkError, VideoSink, open_sink
 from tracker.sources import ImageFolder, Source, VideoFile
+from tracker.video import video_suffix
 
-
-def face(number: int, points: Any, score: float = 0.9) -> Face:
-    points = np.asarray(points, np.float32)
-    return Face(number, points, score, Box.around(points), Crop(10, 10, 20, 64))
+TWO = Markup("two", 2, {}, (), (1, 0), ((0,), (1,)))
 
 
 def plain(result: Result) -> Image:
@@ -33,51 +31,6 @@ def copy(source: Source, path: Path, draw: Callable[[Result], Image] = plain) ->
         for frame in source:
             sink.write(Result(frame, ()))
     return sink
-
-
-# Tables
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(path.read_bytes().decode("ascii"), newline="")))
-
-
-def test_a_table_has_a_row_for_each_face_and_one_for_a_frame_without(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "folder" / "a.csv"
-    points = np.array([(1.25, 2), (3, -4.5), (1000.0625, 0)])
-    frames = [Frame(picture(number), number, time) for number, time in enumerate((1.5, 1.533367, 7200.000001))]
-    with CSVSink(path, 3) as sink:
-        sink.write(Result(frames[0], (face(0, points), face(7, points + 1, 0.25))))
-        sink.write(Result(frames[1], ()))
-        sink.write(Result(frames[2], (face(7, points),)))
-    text = path.read_bytes()
-    assert b"\r" not in text
-    assert text.endswith(b"\n")
-    assert text.split(b"\n")[0] == b"frame,face_id,timestamp,confidence,success,x_0,x_1,x_2,y_0,y_1,y_2"
-    rows = rows_of(path)
-    assert [row["frame"] for row in rows] == ["1", "1", "2", "3"]
-    assert [row["face_id"] for row in rows] == ["0", "7", "", "7"]
-    assert [row["success"] for row in rows] == ["1", "1", "0", "1"]
-    assert [float(row["timestamp"]) for row in rows] == [1.5, 1.5, 1.533367, 7200.000001]
-    assert [float(row["confidence"]) for row in rows] == [0.9, 0.25, 0, 0.9]
-    assert [row[f"{axis}_{place}"] for row in rows[2:3] for axis in "xy" for place in range(3)] == [""] * 6
-    for row, expected in zip((rows[0], rows[1], rows[3]), (points, points + 1, points), strict=True):
-        read = [[float(row[f"{axis}_{place}"]) for axis in "xy"] for place in range(3)]
-        assert np.array(read) == pytest.approx(expected, abs=5.1e-4)
-
-
-def test_rows_are_in_the_file_as_soon_as_they_are_written(tmp_path: Path) -> None:
-    sink = CSVSink(tmp_path / "a.csv", 1)
-    for number in range(3):
-        sink.write(Result(Frame(picture(number), number, float(number)), (face(0, [(1, 2)]),)))
-        assert len(rows_of(tmp_path / "a.csv.part")) == number + 1
-    sink.close()
-
-
-def test_a_face_of_another_markup_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 points"), CSVSink(tmp_path / "a.csv", 3) as sink:
-        sink.write(Result(Frame(picture(0), 0, 0.0), (face(0, [(1, 2)]),)))
-    assert not (tmp_path / "a.csv").exists()
 
 
 # Videos
@@ -213,6 +166,36 @@ def test_sound_that_mp4_does_not_carry_is_left_out_and_named(tmp_path: Path, cap
         assert not container.streams.audio
 
 
+@pytest.mark.parametrize(("encoder", "codec"), [("pcm_s16le", "pcm_s16le"), ("wavpack", "wavpack")])
+def test_sound_that_mp4_does_not_carry_goes_into_a_matroska_file(tmp_path: Path, encoder: str, codec: str) -> None:
+    path = encode(tmp_path / "a.mkv", sound=encoder, times=STEPS)
+    source = VideoFile(path)
+    assert video_suffix(source) == ".mkv"
+    sink = copy(source, tmp_path / "out.mkv")
+    assert sink.lost_sound is None
+    packets, start, end = sound_of(path, [codec])
+    copied, copied_start, copied_end = sound_of(tmp_path / "out.mkv", [codec])
+    assert b"".join(copied) == b"".join(packets)
+    assert (copied_start, copied_end) == pytest.approx((start, end), abs=2e-3)
+    frames = list(VideoFile(tmp_path / "out.mkv"))
+    assert [number_in(frame.image) for frame in frames] == list(range(len(STEPS)))
+    assert [frame.time for frame in frames] == pytest.approx([float(time) for time in STEPS], abs=1e-3)
+
+
+def test_sound_that_mp4_carries_stays_in_an_mp4(tmp_path: Path) -> None:
+    assert video_suffix(VideoFile(encode(tmp_path / "a.mkv", sound="aac", times=3))) == ".mp4"
+    assert video_suffix(ImageFolder(folder_of(tmp_path / "f", {"1.png": png(picture(1))}))) == ".mp4"
+
+
+def test_the_sound_can_be_left_out(tmp_path: Path) -> None:
+    source = VideoFile(encode(tmp_path / "a.mp4", sound="aac", times=3))
+    with VideoSink(tmp_path / "out.mp4", source, plain, sound=False) as sink:
+        for frame in source:
+            sink.write(Result(frame, ()))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert not container.streams.audio
+
+
 def test_the_sound_ends_with_the_pictures_when_one_stops_early(tmp_path: Path) -> None:
     source = VideoFile(encode(tmp_path / "a.mp4", sound="aac", times=40))
     with VideoSink(tmp_path / "out.mp4", source, plain) as sink:
@@ -254,16 +237,18 @@ def test_a_video_without_pictures_is_not_made(tmp_path: Path) -> None:
 # What holds for all of them
 
 
-@pytest.fixture(params=[".csv", ".mp4"])
+@pytest.fixture(params=[".csv", ".jsonl", ".npz", ".parquet", ".mp4", ".mkv"])
 def making(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Source, Callable[[], Sink]]:
     """The path of a file to be, its source, and what makes the sink."""
     path = tmp_path / "out" / f"result{request.param}"
     source = VideoFile(encode(tmp_path / "a.mkv", times=5, sound="aac"))
-    return path, source, lambda: open_sink(path, source, 2, plain)
+    return path, source, lambda: open_sink(path, source, TWO, plain)
 
 
 def results(source: Source) -> Iterator[Result]:
-    return (Result(frame, (face(1, [(1, 2), (3, 4)]),)) for frame in source)
+    points = np.array([(1, 2), (3, 4)], np.float32)
+    face = Face(1, points, 0.9, Box.around(points), Crop(10, 10, 20, 64))
+    return (Result(frame, (face,)) for frame in source)
 
 
 def test_a_file_takes_its_name_when_it_is_whole(making: tuple[Path, Source, Callable[[], Sink]]) -> None:
@@ -295,10 +280,8 @@ def test_what_is_given_up_keeps_its_temporary_name(making: tuple[Path, Source, C
     assert path.read_text() == "older"
     part = path.with_name(path.name + ".part")
     assert part.stat().st_size > 100
-    if path.suffix == ".mp4":
+    if path.suffix in (".mp4", ".mkv"):
         assert len(list(VideoFile(part))) == 5
-    else:
-        assert len(rows_of(part)) == 5
     make().abort()  # the next attempt may use the name again
 
 
@@ -315,6 +298,24 @@ def test_a_place_that_cannot_be_written_is_refused_in_one_line(
     path.mkdir(parents=True)
     with pytest.raises(SinkError, match="folder has this name"):
         make()
+
+
+def test_of_two_that_write_one_file_the_later_one_has_it(making: tuple[Path, Source, Callable[[], Sink]]) -> None:
+    """As when a process that was thought dead is still at it."""
+    path, source, make = making
+    earlier = make()
+    kept = list(results(source))
+    earlier.write(kept[0])
+    with make() as later:
+        for result in kept:
+            later.write(result)
+        with pytest.raises(SinkError, match="another process"):
+            earlier.close()
+    whole = path.stat().st_size
+    with make() as again:
+        for result in kept:
+            again.write(result)
+    assert path.stat().st_size == pytest.approx(whole, abs=64), "all but the number of a Matroska file"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
@@ -340,7 +341,7 @@ def test_a_full_disk_is_reported_in_one_line(making: tuple[Path, Source, Callabl
 def test_another_suffix_is_refused(tmp_path: Path) -> None:
     source = VideoFile(encode(tmp_path / "a.mp4", times=1))
     for name in ("a.xlsx", "a", "a.avi"):
-        with pytest.raises(SinkError, match=r"\.csv or \.mp4"):
-            open_sink(tmp_path / name, source, 68, plain)
-    with open_sink(tmp_path / "A.CSV", source, 68, plain) as sink:
+        with pytest.raises(SinkError, match=r"\.csv, .*\.mp4"):
+            open_sink(tmp_path / name, source, TWO, plain)
+    with open_sink(tmp_path / "A.CSV", source, TWO, plain) as sink:
         assert isinstance(sink, CSVSink)

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
+from time import perf_counter
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from tracker import cluster
 from tracker._version import __version__
 from tracker.backends import Spec
-from tracker.batch import InputError, Job, jobs, track
+from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
-from tracker.detector import load_detector
-from tracker.draw import draw_result
-from tracker.markup import Markup
+from tracker.jobs import InputError, Job, jobs, shard
 from tracker.model import load_model, model_files
-from tracker.sinks import Sink, open_sink
-from tracker.smoothing import OneEuro
-from tracker.sources import cameras, open_source
-from tracker.tracking import Tracker
-
-SUFFIXES = {"csv": ".csv", "video": ".mp4"}
+from tracker.recording import FORMATS, OVERLAY, Record, Settings, is_whole, machine
+from tracker.sources import cameras
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; what was written so far is kept in the files named .part", file=sys.stderr)
+        print(
+            "stopped; the same command with --resume goes on. What was begun is in files named .part", file=sys.stderr
+        )
         return 130
 
 
@@ -60,16 +58,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"landmark-tracker {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     tracking = commands.add_parser("track", help="track recordings and write points and annotated videos")
-    tracking.add_argument("inputs", nargs="+", metavar="INPUT", help="video file, folder of videos, folder of pictures")
-    tracking.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
-    tracking.add_argument("--format", default="csv", help="any of csv, video, by comma (default: csv)")
-    tracking.add_argument(
-        "--model", default="trnet-68", help="name of a model (see: models) or a model file (default: trnet-68)"
+    add = tracking.add_argument
+    add(
+        "inputs", nargs="+", metavar="INPUT", help="video, folder of videos or pictures, pattern, or .txt list of these"
     )
-    tracking.add_argument("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the model (default: cpu)")
-    tracking.add_argument("--detector", default="far", choices=("near", "far"), help="for faces near a camera, or any")
-    tracking.add_argument("--max-faces", type=_count, default=4, metavar="N", help="faces to follow (default: 4)")
-    tracking.add_argument("--no-smooth", action="store_true", help="write the points as located, without the filter")
+    add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--format", default="csv", metavar="LIST", help=f"any of {','.join(FORMATS)}, by comma (default: csv)")
+    add("--jobs", type=_count, metavar="N", help="recordings at a time, one thread each (default: the cores)")
+    add("--resume", action="store_true", help="skip what an earlier run with the same options has finished")
+    add("--shard", metavar="I/N", help="only part I of N of the recordings, for job arrays")
+    add("--cluster", metavar="ADDRESS", help="a Dask scheduler, or local: run there (see docs/cluster.md)")
+    model = tracking.add_argument_group("tracking").add_argument
+    model("--model", default="trnet-68", help="name of a model (see: models) or a model file (default: trnet-68)")
+    model("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the model (default: cpu)")
+    model("--detector", default="far", choices=("near", "far"), help="for faces near a camera, or any (default: far)")
+    model("--max-faces", type=_count, default=4, metavar="N", help="faces to follow (default: 4)")
+    model(
+        "--smooth", default="live", metavar="HOW", help="live, zero-lag (forwards and backwards), none (default: live)"
+    )
+    model("--focal", type=float, metavar="PIXELS", help="focal length for head pose (default: the longer side)")
+    video = tracking.add_argument_group("annotated video").add_argument
+    video("--quality", type=int, default=18, metavar="CRF", help="x264's, 0 (lossless) to 51 (default: 18)")
+    video("--overlay", default="points,edges,ids", metavar="LIST", help=f"any of {','.join(OVERLAY)}, or none")
+    video("--attention", action="store_true", help="show AAN's attention maps, and write a sheet of them")
+    video("--background", default="picture", metavar="WHAT", help="picture, or blank or blur: nobody can be recognised")
     commands.add_parser("models", help="list the models at hand")
     commands.add_parser("cameras", help="list the cameras at hand")
     return parser
@@ -77,43 +89,104 @@ def _parser() -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 64:
-        raise argparse.ArgumentTypeError(f"{text} is not a number of faces from 1 to 64")
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 64")
     return int(text)
 
 
+def _settings(given: argparse.Namespace) -> Settings:
+    return Settings(
+        formats=tuple(dict.fromkeys(given.format.split(","))),
+        model=given.model,
+        device=given.device,
+        detector=given.detector,
+        max_faces=given.max_faces,
+        smooth=given.smooth,
+        focal=given.focal,
+        quality=given.quality,
+        overlay=() if given.overlay == "none" else tuple(given.overlay.split(",")),
+        background=given.background,
+        attention=given.attention,
+    )
+
+
 def _track(given: argparse.Namespace) -> int:
-    formats = given.format.split(",")
-    if unknown := [name for name in formats if name not in SUFFIXES]:
-        raise InputError(
-            f"--format {unknown[0] or given.format}: unknown; use {' or '.join(SUFFIXES)}, or both by comma"
-        )
+    settings = _settings(given)
+    machine(settings.model, settings.device, settings.detector)  # says at once what is wrong with them
     todo = jobs(given.inputs, given.out)
-    model = load_model(given.model, given.device)
-    detector = load_detector(given.detector)
-    smoother = None if given.no_smooth else OneEuro
-    whole = 0
-    for job in todo:
+    name = "summary.json"
+    if given.shard:
+        todo = shard(todo, given.shard)
+        name = f"summary-{given.shard.replace('/', '-of-')}.json"
+    try:
+        given.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{given.out}: {error.strerror}; choose another folder for the results") from error
+    summary = Summary(todo)
+    if given.resume:
+        for job in todo:
+            if is_whole(job, settings):
+                summary.skip(job)
+    left = summary.left()
+    processes = max(1, min(given.jobs or _cores(), len(left)))
+    start = perf_counter()
+    try:
+        if left and given.cluster:
+            show(cluster.run(left, settings, given.cluster, processes), summary)
+        else:
+            show(run(left, settings, processes), summary)
+    finally:
+        seconds = perf_counter() - start
+        summary.write(given.out / name, seconds, processes)
+    if len(todo) != 1 or not left:
+        print(summary.text(seconds))
+    return 0 if summary.whole else 2
+
+
+def show(events: Generator[Event, None, None], summary: Summary) -> None:
+    """Show the progress of each recording and of all, print a line for each that ends, and sum them up."""
+    count = len(summary.left())
+    bars: dict[Job, tqdm[NoReturn]] = {}
+    with closing(events), tqdm(total=count, desc="recordings", unit="", disable=None if count > 1 else True) as whole:
         try:
-            whole += track_job(job, formats, Tracker(model, detector, given.max_faces, smoother), model.markup)
-        except TrackerError as error:
-            print(f"error: {error}", file=sys.stderr)
-    if len(todo) > 1 and whole < len(todo):
-        print(f"{len(todo) - whole} of {len(todo)} recordings are not whole", file=sys.stderr)
-    return 0 if whole == len(todo) else 2
+            for event in events:
+                if isinstance(event, Progress):
+                    if event.job not in bars:
+                        bars[event.job] = tqdm(desc=event.job.source.name, unit=" frames", disable=None, leave=False)
+                    bars[event.job].total = event.total
+                    bars[event.job].update(event.frames - bars[event.job].n)
+                else:
+                    if event.job in bars:
+                        bars.pop(event.job).close()
+                    summary.add(event)
+                    whole.update()
+                    _report(event)
+        finally:
+            for bar in bars.values():
+                bar.close()
 
 
-def track_job(job: Job, formats: Sequence[str], tracker: Tracker, markup: Markup) -> bool:
-    """Track one recording with a progress bar and print its line; whether it was whole."""
-    with open_source(job.source) as source, ExitStack() as outputs:
-        paths = [job.target.with_name(job.target.name + SUFFIXES[name]) for name in formats]
-        draw = partial(draw_result, markup=markup)
-        sinks: list[Sink] = [outputs.enter_context(open_sink(path, source, markup.size, draw)) for path in paths]
-        with tqdm(total=source.length, desc=job.source.name, unit=" frames", disable=None, leave=False) as progress:
-            summary = track(source, tracker, sinks, progress)
-    print(f"{job.source}: {summary}")
-    if summary.problem:
-        print(f"error: {summary.problem}", file=sys.stderr)
-    return summary.problem is None
+def _report(done: Done) -> None:
+    if "quality" in done.record:
+        tqdm.write(f"{done.job.source}: {_line(done.record)}", file=sys.stdout)
+    if done.record["problem"]:
+        tqdm.write(f"error: {done.record['problem']}", file=sys.stderr)
+
+
+def _line(record: Record) -> str:
+    """What a recording was like, in a line."""
+    quality, frames = record["quality"], max(record["quality"]["frames"], 1)
+    stages = ", ".join(f"{name} {spent / frames:.2f}" for name, spent in record["milliseconds"].items())
+    rate = quality["frames"] / max(record["seconds"], 1e-9)
+    remarks = "".join(f"; {remark}" for remark in (*record["notes"], *quality["warnings"]))
+    return (
+        f"{quality['frames']} frames, face in {100 * quality['frames_with_a_face'] / frames:.1f} %,"
+        f" {quality['identities']} identities, {rate:.0f} frames/s (ms a frame: {stages}){remarks}"
+    )
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _described(spec: Spec) -> str:

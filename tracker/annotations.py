@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tracker.core import Box, Image, Points, TrackerError
+from tracker.core import Array, Box, Image, Points, TrackerError
 
 Flags = npt.NDArray[np.bool_]
 """(P,) bool, one for each point."""
@@ -205,3 +205,9 @@ def _numbers(path: Path, number: int, words: list[str], count: int) -> list[floa
     if len(values) != count or not np.isfinite(values).all():
         raise AnnotationError(f"{path}, line {number}: not a name and {count} numbers; download the set again")
     return values
+
+
+def write_pts(path: Path, points: Array) -> None:
+    """Points (P, 2), in pixels counted from 0, as an iBUG ``.pts`` file, which counts from 1. Raises OSError."""
+    lines = "".join(f"{x + 1:.3f} {y + 1:.3f}\n" for x, y in np.asarray(points).tolist())
+    path.write_text(f"version: 1\nn_points: {len(points)}\n{{\n{lines}}}\n", encoding="ascii", newline="\n")

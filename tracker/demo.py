@@ -17,15 +17,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tracker.__main__ import track_job
-from tracker.batch import InputError, Job
+from tracker.__main__ import show
+from tracker.batch import Summary, run
 from tracker.core import Crop, Image, TrackerError
-from tracker.detector import load_detector
+from tracker.jobs import InputError, Job
 from tracker.markup import IBUG68
 from tracker.metrics import inter_ocular
-from tracker.model import load_model
+from tracker.recording import Settings
 from tracker.sources import open_source
-from tracker.tracking import Tracker
 
 WIDTH, HEIGHT, RATE, FRAMES = 640, 480, 30, 300
 FACE = (222.0, 120.0)
@@ -113,10 +112,13 @@ def main(arguments: list[str]) -> int:
             write_clip(clip)
         elif not clip.is_file():
             raise InputError(f"{clip}: there is no such file")
-        model = load_model()
-        tracker = Tracker(model, load_detector("far"))
-        whole = track_job(Job(clip, out / "demo"), ("csv", "video"), tracker, model.markup)
-        contact_sheet(out / "demo.mp4", out / "demo.jpg")
+        job = Job(clip, out / "demo")
+        summary = Summary([job])
+        show(run([job], Settings(formats=("csv", "video"))), summary)
+        if "outputs" not in summary.records[job]:
+            return 2
+        (video,) = (out / output["file"] for output in summary.records[job]["outputs"] if output["format"] == "video")
+        contact_sheet(video, out / "demo.jpg")
         if not arguments:
             points = tracked_points(out / "demo.csv")
             print(f"found in {len(points)} of {FRAMES} frames")
@@ -126,8 +128,8 @@ def main(arguments: list[str]) -> int:
                     f"tracked against known motion: {error.mean():.2f} % of the eye distance on average, "
                     f"{np.percentile(error, 95):.2f} % in the worst twentieth of frames"
                 )
-        print(f"watch {out / 'demo.mp4'}, read {out / 'demo.csv'}, look at {out / 'demo.jpg'}")
-        return 0 if whole else 2
+        print(f"watch {video}, read {out / 'demo.csv'}, look at {out / 'demo.jpg'}")
+        return 0 if summary.whole else 2
     except TrackerError as error_:
         print(f"error: {error_}", file=sys.stderr)
         return 2

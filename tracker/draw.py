@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -23,6 +24,13 @@ COLOURS = (
 """RGB, one for each face by its id: the palette of Okabe and Ito, which colour-blind people can tell apart, with those
 first that differ most from skin."""
 
+VEIL = 16
+"""Pixels on the longer side of a picture that is blurred so that nobody can be recognised: a face that fills half of it
+has eight, from which neither people nor programs tell who it is."""
+
+Heat = npt.NDArray[np.float32]
+
+_GROUND = 232
 _DARK = (24, 24, 24)
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel; its whole numbers are pixel centres, like ours
 _FAR = 20000.0  # pixels; nothing is drawn farther out, where cv2's numbers would overflow
@@ -38,15 +46,18 @@ def draw_result(
     boxes: bool = False,
     attention: bool = False,
     opacity: float = 0.5,
+    background: str = "picture",
 ) -> Image:
     """A writable copy of the frame, (H, W, 3) uint8 RGB, with the overlay of its faces; the frame is not changed.
 
     ``points`` draws dots with a dark rim, ``edges`` the lines of ``markup`` between them, ``ids`` the number of each
     face above its box, ``boxes`` the boxes, ``attention`` the mean of the attention maps over the crop that the
-    network saw, from its lowest value (dark blue) to its highest (yellow), with ``opacity`` from 0 to 1. Sizes follow
-    the face, down to one pixel. A face whose points are not those of the markup is drawn without edges.
+    network saw, from its lowest value (dark blue) to its highest (yellow), with ``opacity`` from 0 to 1. ``background``
+    is the ``picture``, or one in which nobody can be recognised: ``blank`` grey, or ``blur``, the picture in VEIL
+    pixels on its longer side, stretched. Sizes follow the face, down to one pixel. A face whose points are not those
+    of the markup is drawn without edges.
     """
-    image: Any = result.frame.image.copy()
+    image = _ground(result.frame.image, background)
     if attention:
         for face in result.faces:
             if face.attention:
@@ -54,6 +65,41 @@ def draw_result(
     for face in result.faces:
         _draw_face(image, face, markup, points, edges, ids, boxes)
     return image
+
+
+def _ground(image: Image, background: str) -> Any:
+    """A writable picture of the size of ``image`` to draw on."""
+    height, width = image.shape[:2]
+    if background == "blank":
+        return np.full((height, width, 3), _GROUND, np.uint8)
+    if background == "blur":
+        scale = VEIL / max(height, width)
+        few = cv2.resize(
+            image, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+        )
+        return cv2.resize(few, (width, height), interpolation=cv2.INTER_LINEAR)
+    return image.copy()
+
+
+def attention_sheet(faces: Sequence[tuple[Image, tuple[Heat, ...]]], side: int = 128) -> Image:
+    """What AAN looks at, as figure 4 of its paper shows it: (H, W, 3) RGB with a column for each face, its picture as
+    the network saw it (S, S, 3) above its attention maps (h, w) from the first layer to the last, each from its lowest
+    value (dark blue) to its highest (yellow).
+
+    Yue et al., "Attentional Alignment Network", BMVC 2018, figure 4.
+    """
+    labels = ["face", *(f"{one.shape[1]} x {one.shape[0]}" for one in faces[0][1])]
+    gap, margin = 6, 84
+    sheet: Any = np.full((len(labels) * (side + gap) + gap, margin + len(faces) * (side + gap) + gap, 3), 255, np.uint8)
+    for row, text in enumerate(labels):
+        at = (8, gap + row * (side + gap) + side // 2 + 4)
+        cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _DARK, 1, cv2.LINE_AA)
+    for column, (seen, maps) in enumerate(faces):
+        x = margin + gap + column * (side + gap)
+        for row, picture in enumerate([seen, *map(_heat, maps)]):
+            y = gap + row * (side + gap)
+            sheet[y : y + side, x : x + side] = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+    return sheet
 
 
 def _draw_face(image: Any, face: Face, markup: Markup, points: bool, edges: bool, ids: bool, boxes: bool) -> None:
@@ -88,13 +134,11 @@ def _draw_label(image: Any, text: str, x: float, y: float, size: float, colour: 
         cv2.putText(image, text, (left, bottom), cv2.FONT_HERSHEY_SIMPLEX, scale, shade, width, cv2.LINE_AA)
 
 
-def _draw_attention(image: Any, maps: tuple[npt.NDArray[np.float32], ...], crop: Crop, opacity: float) -> None:
+def _draw_attention(image: Any, maps: tuple[Heat, ...], crop: Crop, opacity: float) -> None:
     """Lay the mean of the maps, each stretched over the whole crop, onto that part of the picture."""
     size = (crop.size, crop.size)
     mean = np.mean([cv2.resize(one, size, interpolation=cv2.INTER_LINEAR) for one in maps], axis=0)
-    low, high = float(mean.min()), float(mean.max())
-    grey = ((mean - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
-    heat = cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
+    heat = _heat(mean)
 
     edge = crop.size - 0.5
     corners = crop.to_frame(np.array([(-0.5, -0.5), (edge, -0.5), (edge, edge), (-0.5, edge)]))
@@ -115,6 +159,13 @@ def _draw_attention(image: Any, maps: tuple[npt.NDArray[np.float32], ...], crop:
         borderMode=cv2.BORDER_TRANSPARENT,
     )
     cv2.addWeighted(part, 1 - opacity, laid, opacity, 0, dst=part)
+
+
+def _heat(values: npt.NDArray[Any]) -> Any:
+    """Values (h, w) as colours (h, w, 3), from the lowest to the highest."""
+    low, high = float(values.min()), float(values.max())
+    grey = ((values - low) * (255 / max(high - low, 1e-9))).astype(np.uint8)
+    return cv2.cvtColor(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS), cv2.COLOR_BGR2RGB)
 
 
 def _fixed(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.int32]:

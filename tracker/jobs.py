@@ -1,0 +1,124 @@
+"""What is to be done: the recordings that files, folders, patterns and lists name, and where their results go."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracker.core import TrackerError
+from tracker.sources import IMAGE_SUFFIXES
+
+VIDEO_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("mp4", "m4v", "mov", "avi", "mkv", "webm", "mpg", "mpeg", "mts", "m2ts", "ts"),
+        *("wmv", "flv", "3gp", "ogv", "h264", "h265", "hevc", "mjpeg"),
+    )
+)
+"""Suffixes, in lower case, of the files that are taken as recordings when a folder is given."""
+
+
+class InputError(TrackerError):
+    """An input, output or option that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording: what is read, and the path of its outputs without their suffix."""
+
+    source: Path
+    target: Path
+
+
+def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
+    """One job for every recording in ``inputs``, with its outputs in ``folder``.
+
+    An input is a file, a folder of recordings or of pictures (searched with their subfolders, whose structure is kept;
+    a folder of pictures is one recording, and pictures count only where there are no videos), a pattern with ``*``,
+    ``?``, ``[...]`` or ``**`` (the structure below its fixed part is kept), or a ``.txt`` file with one input a line,
+    relative to the list. A search leaves out ``folder`` where it comes across it. InputError names what is not there.
+    """
+    found = [pair for text in inputs for pair in _found(text, folder.resolve())]
+    stems = Counter(_bare(source, relative) for source, relative in dict.fromkeys(found))
+    result = []
+    for source, relative in dict.fromkeys(found):
+        bare = _bare(source, relative)
+        result.append(Job(source, folder / (relative if stems[bare] > 1 else bare)))
+    targets = Counter(job.target for job in result)
+    if clashes := [job.source for job in result if targets[job.target] > 1]:
+        raise InputError(f"{clashes[0]}: would be written to the same file as {clashes[1]}; give them one by one")
+    return result
+
+
+def _bare(source: Path, relative: Path) -> Path:
+    return relative if source.is_dir() else relative.with_suffix("")
+
+
+def _found(text: str | Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each recording that an input names, and its place in the folder of the results."""
+    path = Path(text)
+    if path.is_dir():
+        yield from _in_folder(path, out)
+    elif path.is_file() and path.suffix.lower() == ".txt":
+        yield from _in_list(path, out)
+    elif path.is_file():
+        yield path, Path(path.name)
+    elif re.search(r"[*?\[]", str(text)):
+        yield from _matching(str(text), out)
+    else:
+        raise InputError(f"{path}: there is no such file or folder")
+
+
+def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    files = _files(folder.rglob("*"), folder, out)
+    recordings = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+    recordings = recordings or sorted({path.parent for path in files if path.suffix.lower() in IMAGE_SUFFIXES})
+    if not recordings:
+        raise InputError(f"{folder}: holds neither recordings nor pictures")
+    for path in recordings:
+        yield path, Path(folder.resolve().name) if path == folder else path.relative_to(folder)
+
+
+def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
+    """The files among ``paths`` below ``folder``, sorted, without those in ``out`` where that lies below it too."""
+    inside = folder.resolve() in out.parents
+    return sorted(path for path in paths if path.is_file() and not (inside and path.resolve().is_relative_to(out)))
+
+
+def _in_list(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a list of inputs, one a line, in UTF-8 ({error})") from error
+    for number, line in enumerate(lines, 1):
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            try:
+                yield from _found(path.parent / entry, out)
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error}") from error
+
+
+def _matching(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    parts = Path(pattern).parts
+    fixed = Path(*parts[: next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))])
+    files = _files(map(Path, glob.glob(pattern, recursive=True)), fixed, out)
+    recordings = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES]
+    if not recordings:
+        raise InputError(f"{pattern}: no recording matches this pattern")
+    for path in recordings:
+        yield path, path.relative_to(fixed)
+
+
+def shard(todo: Sequence[Job], text: str) -> list[Job]:
+    """The part ``I/N`` of the jobs, I from 1: every Nth, so that each part has long and short ones. The same inputs
+    give the same parts. InputError when the text is something else."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    index, count = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= index <= count:
+        raise InputError(f"--shard {text}: give the number of the part and of all parts, as 1/4 ... 4/4")
+    return list(todo[index - 1 :: count])

@@ -1,0 +1,350 @@
+"""One recording from beginning to end: tracked, written in every format asked for, and reported in NAME.run.json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from tracker._version import __version__
+from tracker.core import Box, Face, Frame, Image, Result
+from tracker.detector import Detector, load_detector
+from tracker.draw import Heat, attention_sheet, draw_result
+from tracker.files import Bytes, remove, write_json
+from tracker.jobs import InputError, Job
+from tracker.markup import Markup
+from tracker.metrics import inter_pupil
+from tracker.model import LandmarkModel, load_model
+from tracker.quality import Quality
+from tracker.sinks import Sink, open_sink
+from tracker.smoothing import OneEuro, zero_lag
+from tracker.sources import Source, open_source
+from tracker.tables import VERSION, Rows
+from tracker.tracking import Tracker
+from tracker.video import VideoSink, video_suffix
+
+FORMATS = ("csv", "jsonl", "npz", "pts", "parquet", "video")
+OVERLAY = ("points", "edges", "ids", "boxes")
+SHEET = 8  # faces on the sheet of attention maps
+RUN_VERSION = 1
+
+Record = dict[str, Any]
+"""What NAME.run.json says (docs/outputs.md), or of a recording that could not be tracked only its ``problem``."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How recordings are tracked and what is written: the options of the command under their own names.
+
+    ``smooth`` is ``live`` (the One-Euro filter), ``zero-lag`` (forwards and backwards) or ``none``; ``focal`` in
+    pixels, see ``signals.measure``; ``quality`` x264's, 0 to 51. Raises InputError for what makes no sense.
+    """
+
+    formats: tuple[str, ...] = ("csv",)
+    model: str = "trnet-68"
+    device: str = "cpu"
+    detector: str = "far"
+    max_faces: int = 4
+    smooth: str = "live"
+    focal: float | None = None
+    quality: int = 18
+    overlay: tuple[str, ...] = ("points", "edges", "ids")
+    background: str = "picture"
+    attention: bool = False
+
+    def __post_init__(self) -> None:
+        for option, given, known in (
+            ("--format", self.formats, FORMATS),
+            ("--overlay", self.overlay, OVERLAY),
+            ("--smooth", (self.smooth,), ("live", "zero-lag", "none")),
+            ("--background", (self.background,), ("picture", "blank", "blur")),
+        ):
+            if unknown := [name for name in given if name not in known]:
+                raise InputError(f"{option} {unknown[0] or '(empty)'}: unknown; use {', '.join(known)}")
+        if not self.formats:
+            raise InputError(f"--format: nothing is asked for; use {', '.join(FORMATS)}")
+        if not 0 <= self.quality <= 51:
+            raise InputError(f"--quality {self.quality}: give a number from 0 (lossless) to 51 (poor)")
+        if self.focal is not None and not 1 <= self.focal < 1e6:
+            raise InputError(f"--focal {self.focal}: give the focal length in pixels, as 1200")
+        if self.attention and self.background != "picture":
+            raise InputError("--attention shows faces, which --background is to hide; choose one of them")
+        if self.attention and self.smooth == "zero-lag":
+            raise InputError("--attention does not go with --smooth zero-lag; use live or none")
+
+
+@lru_cache(maxsize=1)
+def machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, str]:
+    """The model, the detector and the SHA-256 of the model's file, loaded once in a process. Raises TrackerError."""
+    loaded = load_model(model, device)
+    return loaded, load_detector(detector), hashlib.sha256(loaded.backend.path.read_bytes()).hexdigest()
+
+
+def record_path(job: Job) -> Path:
+    return job.target.with_name(job.target.name + ".run.json")
+
+
+def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | None], None, Record]:
+    """Track one recording and write its outputs: a generator of the frames done and to be done (None: unknown), which
+    returns what it also writes to NAME.run.json. When it is closed early, what was written stays as ``.part``.
+
+    Raises TrackerError when the recording cannot be read or an output not be written; nothing is left of it then.
+    """
+    start = perf_counter()
+    model, detector, digest = machine(settings.model, settings.device, settings.detector)
+    if settings.attention and "attention_0" not in model.spec.outputs:
+        raise InputError(f"--attention: {settings.model} gives no attention maps; choose an AAN model")
+    with open_source(job.source) as source:
+        remove(record_path(job))
+        run = _Run(job, settings, model, source)
+        try:
+            yield from run.track(
+                Tracker(model, detector, settings.max_faces, OneEuro if settings.smooth == "live" else None)
+            )
+        except Exception:
+            with suppress(OSError):
+                for part in run.parts:
+                    remove(part)
+            raise
+        record = run.record()
+    record |= {
+        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": digest},
+        "seconds": round(perf_counter() - start, 3),
+    }
+    write_json(record_path(job), record)
+    return record
+
+
+def is_whole(job: Job, settings: Settings) -> bool:
+    """Whether NAME.run.json says that this recording, as it is now, has been tracked to its end with these settings,
+    this model and this version, and all outputs are as long as it says."""
+    try:
+        record = json.loads(record_path(job).read_text(encoding="utf-8"))
+        return bool(
+            record["schema"] == f"landmark-tracker/run/{RUN_VERSION}"
+            and record["whole"]
+            and record["settings"] == _plain(asdict(settings))
+            and record["model"]["sha256"] == machine(settings.model, settings.device, settings.detector)[2]
+            and record["versions"]["landmark-tracker"] == __version__
+            and record["input"]["measure"] == _measure(job.source)
+            and all(out["bytes"] == _measure(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _measure(path: Path) -> Record:
+    """What tells whether a file or folder has changed: its bytes and when it was changed last, in nanoseconds."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    status = [file.stat() for file in files]
+    return {
+        "files": len(files),
+        "bytes": sum(one.st_size for one in status),
+        "changed": max((one.st_mtime_ns for one in status), default=0),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """``value`` as JSON gives it back."""
+    return json.loads(json.dumps(value))
+
+
+class _Run:
+    """The work on one recording that is open: its outputs, and what is to be reported of it."""
+
+    def __init__(self, job: Job, settings: Settings, model: LandmarkModel, source: Source) -> None:
+        self._job, self._settings, self._markup, self._source = job, settings, model.markup, source
+        self._quality = Quality(model.markup)
+        self._milliseconds: dict[str, float] = defaultdict(float)
+        self._notes: list[str] = []
+        self._first: float | None = None
+        self._last: float | None = None
+        self._timed = True
+        self._sheet: list[tuple[Image, tuple[Heat, ...]]] = []
+        self._every = 1  # of how many frames one is kept for the sheet
+        sound = settings.background == "picture"
+        self._paths = {name: self._path(f".{name}") for name in settings.formats if name != "video"}
+        if "video" in settings.formats:
+            self._paths["video"] = self._path(video_suffix(source) if sound else ".mp4")
+            self._note_video(sound)
+        if settings.attention:
+            self._paths["attention"] = self._path(".attention.png")
+        for path in self._paths.values():
+            if path.exists() and path.samefile(job.source):
+                raise InputError(f"{path}: this is the recording that is being read; choose another folder")
+
+    @property
+    def parts(self) -> list[Path]:
+        """The outputs in the making."""
+        return [path.with_name(path.name + ".part") for path in self._paths.values()]
+
+    def track(self, tracker: Tracker) -> Iterator[tuple[int, int | None]]:
+        """Track to the end and write everything but the record; the frames done and to be done."""
+        passes = 2 if self._settings.smooth == "zero-lag" else 1
+        total = self._source.length and self._source.length * passes
+        done = 0
+        with ExitStack() as stack:
+            tables, videos = self._open(stack)
+            update = tracker.update
+            if passes == 2:
+                raw = []
+                for result in self._results(update):
+                    raw.append(replace(result, frame=replace(result.frame, image=_NO_IMAGE)))
+                    done += 1
+                    yield done, total
+                steady = iter(_steadied(raw, self._markup))
+                update = partial(_in_place, steady)
+            for result in self._results(update):
+                self._look(result)
+                for stage, sinks in (("write", tables), ("encode", videos)):
+                    before = perf_counter()
+                    for sink in sinks:
+                        sink.write(result)
+                    self._milliseconds[stage] += (perf_counter() - before) * 1000
+                done += 1
+                yield done, total
+        if self._sheet:
+            chosen = np.linspace(0, len(self._sheet) - 1, min(SHEET, len(self._sheet))).round().astype(int)
+            sheet = attention_sheet([self._sheet[place] for place in chosen])
+            png = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
+            Bytes(self._paths["attention"], png.tobytes())
+
+    def record(self) -> Record:
+        """What there is to say about the recording after its end."""
+        problem, quality = self._source.problem, self._quality.summary()
+        if not self._timed:
+            self._notes.append("the recording states no times: they are counted from its nominal rate")
+        outputs = [
+            {"file": path.name, "format": name, "schema": f"landmark-tracker/{name}/{VERSION}", **_measure(path)}
+            for name, path in self._paths.items()
+            if path.exists()
+        ]
+        return {
+            "schema": f"landmark-tracker/run/{RUN_VERSION}",
+            "whole": problem is None,
+            "problem": problem,
+            "notes": self._notes,
+            "quality": quality,
+            "input": {
+                "path": str(self._job.source),
+                "measure": _measure(self._job.source),
+                "width": self._source.size[0],
+                "height": self._source.size[1],
+                "rate": self._source.rate,
+                "first_timestamp": self._first,
+                "last_timestamp": self._last,
+                "timed": self._timed,
+            },
+            "outputs": outputs,
+            "settings": _plain(asdict(self._settings)),
+            "versions": {
+                "landmark-tracker": __version__,
+                "python": platform.python_version(),
+                "numpy": np.__version__,
+                "opencv": cv2.__version__,
+                "onnxruntime": onnxruntime.__version__,
+                "av": av.__version__,
+                "system": f"{sys.platform} {platform.machine()}",
+            },
+            "milliseconds": {stage: round(spent, 1) for stage, spent in self._milliseconds.items()},
+        }
+
+    def _path(self, suffix: str) -> Path:
+        return self._job.target.with_name(self._job.target.name + suffix)
+
+    def _note_video(self, sound: bool) -> None:
+        width, height = self._source.size
+        if width % 2 or height % 2:
+            self._notes.append(f"the video is {width + width % 2} x {height + height % 2}: H.264 has no odd sides")
+        if self._paths["video"].suffix == ".mkv":
+            self._notes.append("the video is Matroska, as MP4 does not carry this sound")
+        if not sound:
+            self._notes.append("the video is without sound, by which people can be recognised too")
+
+    def _open(self, stack: ExitStack) -> tuple[list[Sink], list[Sink]]:
+        """The sinks of tables and of videos, which ``stack`` closes."""
+        settings = self._settings
+        draw: Callable[[Result], Image] = partial(
+            draw_result,
+            markup=self._markup,
+            points="points" in settings.overlay,
+            edges="edges" in settings.overlay,
+            ids="ids" in settings.overlay,
+            boxes="boxes" in settings.overlay,
+            attention=settings.attention,
+            background=settings.background,
+        )
+        rows = Rows(self._markup, settings.focal)
+        tables: list[Sink] = []
+        videos: list[Sink] = []
+        for name, path in self._paths.items():
+            if name == "video":
+                sound = settings.background == "picture"
+                videos.append(VideoSink(path, self._source, draw, crf=settings.quality, threads=1, sound=sound))
+                stack.enter_context(videos[-1])
+            elif name != "attention":
+                tables.append(stack.enter_context(open_sink(path, self._source, rows, draw)))
+        return tables, videos
+
+    def _results(self, update: Callable[[Frame], Result]) -> Iterator[Result]:
+        """The result of every frame of the source, its time by stages added up."""
+        before = perf_counter()
+        for frame in self._source:
+            self._milliseconds["decode"] += (perf_counter() - before) * 1000
+            result = update(frame)
+            for stage, spent in result.milliseconds.items():
+                self._milliseconds[stage] += spent
+            yield result
+            before = perf_counter()
+
+    def _look(self, result: Result) -> None:
+        """Take down what the result says about the recording."""
+        before = perf_counter()
+        frame = result.frame
+        self._first = frame.time if self._first is None else self._first
+        self._last, self._timed = frame.time, self._timed and frame.timed
+        if self._settings.attention and result.faces and self._quality.frames % self._every == 0:
+            face = result.faces[0]
+            self._sheet.append((face.crop.cut(frame.image), face.attention or ()))
+            if len(self._sheet) > 2 * SHEET:
+                self._sheet, self._every = self._sheet[::2], self._every * 2
+        self._quality.add(result)
+        self._milliseconds["quality"] += (perf_counter() - before) * 1000
+
+
+_NO_IMAGE: npt.NDArray[np.uint8] = np.zeros((1, 1, 3), np.uint8)
+
+
+def _steadied(results: Sequence[Result], markup: Markup) -> list[tuple[Face, ...]]:
+    """The faces of each result, with the points of every face smoothed without lag."""
+    faces = [list(result.faces) for result in results]
+    places: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, result in enumerate(results):
+        for place, face in enumerate(result.faces):
+            places[face.id].append((index, place))
+    for where in places.values():
+        points = np.stack([faces[index][place].points for index, place in where])
+        times = np.array([results[index].frame.time for index, _ in where])
+        smooth = zero_lag(times, points, inter_pupil(points, markup))
+        for (index, place), steady in zip(where, smooth, strict=True):
+            faces[index][place] = replace(faces[index][place], points=steady, box=Box.around(steady))
+    return [tuple(row) for row in faces]
+
+
+def _in_place(faces: Iterator[tuple[Face, ...]], frame: Frame) -> Result:
+    return Result(frame, next(faces))
