@@ -1,13 +1,11 @@
-"""The queue of recordings: many files one after the other, by the code of ``python -m tracker track``."""
+"""The queue of recordings: many files one after the other, by ``tracker.batch``, as ``python -m tracker track``."""
 
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -26,19 +24,11 @@ from PyQt6.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from tqdm import tqdm
 
 from app.settings import Settings
-from tracker.__main__ import SUFFIXES
-from tracker.batch import VIDEO_SUFFIXES, Job, Summary, jobs, track
+from tracker import batch, recording
 from tracker.core import TrackerError
-from tracker.detector import Detector, load_detector
-from tracker.draw import draw_result
-from tracker.model import LandmarkModel, load_model
-from tracker.sinks import Sink, open_sink
-from tracker.smoothing import OneEuro
-from tracker.sources import open_source
-from tracker.tracking import Tracker
+from tracker.jobs import VIDEO_SUFFIXES, Job, jobs
 
 log = logging.getLogger(__name__)
 
@@ -51,90 +41,63 @@ class Item:
     done: int = 0
     length: int | None = None
     word: str = "waiting"
-    finished: bool = False
-
-
-class _Cancelled(Exception):
-    """The user wants no more."""
-
-
-class _Progress:
-    """What ``tracker.batch.track`` tells of its progress, and where it can be stopped."""
-
-    def __init__(self, item: Item, thread: BatchThread) -> None:
-        self._item, self._thread = item, thread
-
-    def update(self) -> None:
-        self._item.done += 1
-        self._thread.tell()
-        if self._thread.stopping.is_set():
-            raise _Cancelled
+    ended: bool = False
+    whole: bool = False
 
 
 class BatchThread(QThread):
-    """Works the items off. ``changed`` is emitted when one of them has changed, once until ``seen`` is called."""
+    """Works the jobs off, one at a time. ``changed`` is emitted when an item has changed, once until ``seen``."""
 
     changed = pyqtSignal()
 
-    def __init__(self, items: Sequence[Item], formats: Sequence[str], settings: Settings) -> None:
+    def __init__(self, items: Sequence[Item], settings: recording.Settings) -> None:
         super().__init__()
-        self.items, self._formats, self._settings = tuple(items), tuple(formats), settings
-        self.stopping = threading.Event()
+        self._items, self._settings = {item.job: item for item in items}, settings
+        self._stopping = False
         self._told = False
 
-    def tell(self) -> None:
-        if not self._told:
-            self._told = True
-            self.changed.emit()
+    def stop(self) -> None:
+        """End after the frame in work."""
+        self._stopping = True
 
     def seen(self) -> None:
         self._told = False
 
     def run(self) -> None:
-        settings = self._settings
         try:
-            model = load_model(settings.model, settings.device)
-            detector = load_detector(settings.detector)
-        except TrackerError as error:
-            for item in self.items:
-                item.word = str(error)
-            return
-        for item in self.items:
-            if self.stopping.is_set():
-                item.word = "cancelled"
-                continue
-            item.word = "running"
-            self.tell()
-            try:
-                summary = self._track(item, model, detector)
-                item.finished = True
-                item.word = summary.problem or f"done: {summary}"
-            except _Cancelled:
-                item.word = "cancelled; what was written so far is in the files named .part"
-            except TrackerError as error:
-                item.word = str(error)
-            except Exception as error:
-                log.exception("%s", item.job.source)
-                item.word = f"this recording cannot be worked off: {error or type(error).__name__}"
-            self.tell()
+            with closing(batch.run(list(self._items), self._settings)) as events:
+                for event in events:
+                    self._note(event)
+                    if self._stopping:
+                        break
+        except Exception as error:  # one that left this method would end the whole program
+            log.exception("the queue")
+            for item in self._items.values():
+                item.word = item.word if item.ended else f"{error or type(error).__name__}"
+        for item in self._items.values():
+            if not item.ended and self._stopping:
+                item.word = (
+                    "cancelled; what was written so far is in the files named .part" if item.done else "cancelled"
+                )
 
-    def _track(self, item: Item, model: LandmarkModel, detector: Detector) -> Summary:
-        settings = self._settings
-        smoother = partial(OneEuro, settings.cutoff, settings.beta) if settings.smooth else None
-        tracker = Tracker(model, detector, settings.max_faces, smoother)
-        draw = partial(draw_result, markup=model.markup)
-        with open_source(item.job.source) as source, ExitStack() as outputs:
-            item.length = source.length
-            sinks: list[Sink] = [
-                outputs.enter_context(open_sink(path, source, model.markup.size, draw))
-                for path in outputs_of(item.job, self._formats)
-            ]
-            return track(source, tracker, sinks, cast("tqdm[object]", _Progress(item, self)))
+    def _note(self, event: batch.Event) -> None:
+        item = self._items[event.job]
+        if isinstance(event, batch.Progress):
+            item.done, item.length, item.word = event.frames, event.total, "running"
+        else:
+            item.ended, item.whole = True, event.whole
+            item.word = event.record["problem"] or _praise(event.record)
+        if not self._told:
+            self._told = True
+            self.changed.emit()
 
 
-def outputs_of(job: Job, formats: Sequence[str]) -> list[Path]:
-    """The files that come of a recording."""
-    return [job.target.with_name(job.target.name + SUFFIXES[name]) for name in formats]
+def _praise(record: recording.Record) -> str:
+    """What a whole recording was like."""
+    quality = record["quality"]
+    found = 100 * quality["frames_with_a_face"] / max(quality["frames"], 1)
+    remarks = "".join(f"; {remark}" for remark in (*record["notes"], *quality["warnings"]))
+    return f"{quality['frames']} frames, face in {found:.1f} %, identities: {quality['identities']}{remarks}"
 
 
 class BatchWindow(QWidget):
@@ -164,11 +127,11 @@ class BatchWindow(QWidget):
         header.resizeSection(0, 260)
         header.resizeSection(1, 150)
         self.hint = QLabel(
-            "Drag videos and folders here, or add them. They are worked off one after the other, with the model and "
-            "the smoothing chosen in the main window."
+            "Drag videos and folders here, or add them. They are worked off one after the other, with the model, the "
+            "detector and the number of faces of the main window, and its One-Euro filter as it comes, or none."
         )
         self.hint.setWordWrap(True)
-        self.formats = {name: QCheckBox(name) for name in SUFFIXES}
+        self.formats = {name: QCheckBox(name) for name in recording.FORMATS}
         self.formats["csv"].setChecked(True)
         self.folder = QPushButton("Results in …")
         self.folder.clicked.connect(self._ask_folder)
@@ -218,12 +181,23 @@ class BatchWindow(QWidget):
 
     def run(self) -> None:
         """Begin to work the queue off."""
-        formats = [name for name, box in self.formats.items() if box.isChecked()]
-        if self.running or not self._items or not formats:
-            self.message.setText("Add recordings and choose what is to be written")
+        if self.running or not self._items:
+            return
+        chosen = self._settings()
+        try:
+            settings = recording.Settings(
+                formats=tuple(name for name, box in self.formats.items() if box.isChecked()),
+                model=chosen.model,
+                device=chosen.device,
+                detector=chosen.detector,
+                max_faces=chosen.max_faces,
+                smooth="live" if chosen.smooth else "none",
+            )
+        except TrackerError:
+            self.message.setText("Choose at least one kind of result")
             return
         self._plan(self._inputs)
-        self.thread_ = BatchThread(self._items, formats, self._settings())
+        self.thread_ = BatchThread(self._items, settings)
         self.thread_.changed.connect(self._on_changed)
         self.thread_.finished.connect(self._on_changed)
         self.thread_.start()
@@ -232,7 +206,7 @@ class BatchWindow(QWidget):
     def stop(self, patience: int = 0) -> None:
         """Stop after the frame in work; wait for it as many milliseconds."""
         if self.thread_:
-            self.thread_.stopping.set()
+            self.thread_.stop()
             self.thread_.wait(patience)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
@@ -281,17 +255,17 @@ class BatchWindow(QWidget):
                 cell.setToolTip(tip)
             bar = cast(QProgressBar, self.table.cellWidget(row, 1))
             bar.setRange(0, item.length or max(item.done, 1))
-            bar.setValue(bar.maximum() if item.finished else min(item.done, bar.maximum()))
-            bar.setFormat("%p %" if item.length or item.finished else f"{item.done} frames" if item.done else "")
+            bar.setValue(bar.maximum() if item.whole else min(item.done, bar.maximum()))
+            bar.setFormat("%p %" if item.length or item.ended else f"{item.done} frames" if item.done else "")
         for widget in (self.files, self.directory, self.remove, self.start, self.folder, *self.formats.values()):
             widget.setEnabled(not running)
         self.remove.setEnabled(not running and bool(self._items))
         self.start.setEnabled(not running and bool(self._items))
         self.cancel.setEnabled(running)
-        self.result.setEnabled(any(item.finished for item in self._items))
+        self.result.setEnabled(any(item.whole for item in self._items))
         self.folder.setText(f"Results in {self.out}")
         if self.thread_ and not running and self._items:
-            self.message.setText(f"{sum(item.finished for item in self._items)} of {len(self._items)} finished")
+            self.message.setText(f"{sum(item.whole for item in self._items)} of {len(self._items)} finished")
 
     def _remove(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}

@@ -5,42 +5,40 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from app.settings import NO_MAP, Settings
 from tracker.core import Face, Image, Result, TrackerError
 from tracker.draw import draw_result
+from tracker.files import remove
 from tracker.markup import Markup
-from tracker.sinks import Sink, VideoSink, open_sink
+from tracker.sinks import CSVSink, Sink, VideoSink
 from tracker.sources import Source
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """What a sink asks of a source, without its sound: that would not fit pictures from the middle of a film."""
-
-    size: tuple[int, int]
-    rate: float | None
+from tracker.tables import Rows
 
 
 class Recording:
     """Writes results to files of the given ``paths`` (.csv, .mp4) until ``close``.
 
     The table has the frame numbers and times of the source. The video's time begins at 0 and goes on without a gap
-    over seeks and pauses. ``points`` is the number of landmarks, ``draw`` makes the pictures of the video.
+    over seeks and pauses; it has no sound, as that would not fit then. ``draw`` makes its pictures.
 
     Raises SinkError when a file cannot be made.
     """
 
-    def __init__(self, paths: Sequence[Path], source: Source, points: int, draw: Callable[[Result], Image]) -> None:
+    def __init__(self, paths: Sequence[Path], source: Source, markup: Markup, draw: Callable[[Result], Image]) -> None:
         self.paths = tuple(paths)
-        shape = cast(Source, _Shape(source.size, source.rate))
+        self._tables: list[Sink] = []
+        self._videos: list[Sink] = []
         with ExitStack() as opened:
-            self._sinks: list[Sink] = [opened.enter_context(open_sink(path, shape, points, draw)) for path in paths]
+            for path in paths:
+                if path.suffix == ".mp4":
+                    self._videos.append(opened.enter_context(VideoSink(path, source, draw, sound=False)))
+                else:
+                    self._tables.append(opened.enter_context(CSVSink(path, Rows(markup))))
             opened.pop_all()
         self._step = 1 / (source.rate or 30.0)
         self._time = 0.0  # of the video
@@ -53,19 +51,21 @@ class Recording:
             step = time - self._last
             self._time += step if 0 < step < 1 else self._step
         self._last = time
-        for sink in self._sinks:
-            as_video = isinstance(sink, VideoSink)
-            sink.write(replace(result, frame=replace(result.frame, time=self._time)) if as_video else result)
+        for sink in self._tables:
+            sink.write(result)
+        for sink in self._videos:
+            sink.write(replace(result, frame=replace(result.frame, time=self._time)))
 
     def close(self) -> tuple[Path, ...]:
         """Finish the files and give their paths; none when there was no frame. Raises SinkError."""
+        sinks = [*self._tables, *self._videos]
         if self._last is None:
-            for sink in self._sinks:
+            for sink in sinks:
                 sink.abort()
-                sink.path.with_name(sink.path.name + ".part").unlink(missing_ok=True)
+                remove(sink.path.with_name(f"{sink.path.name}.part"))
             return ()
         with ExitStack() as closing:
-            for sink in self._sinks:
+            for sink in sinks:
                 closing.callback(sink.close)
         return self.paths
 
@@ -90,7 +90,7 @@ def begin(settings: Settings, name: str, source: Source, markup: Markup) -> Reco
         opacity=settings.opacity,
     )
     paths = [new_path(settings.out, name, suffix) for suffix in suffixes]
-    return Recording(paths, source, markup.size, draw)
+    return Recording(paths, source, markup, draw)
 
 
 def new_path(folder: Path, name: str, suffix: str) -> Path:

@@ -43,9 +43,9 @@ from app.session import RELOAD, Session
 from app.settings import Settings, save, store
 from app.view import View
 from tracker.backends import ModelError, Spec
-from tracker.batch import VIDEO_SUFFIXES
 from tracker.core import TrackerError
 from tracker.detector import DetectorError
+from tracker.jobs import VIDEO_SUFFIXES
 from tracker.sources import Source, cameras, open_source
 from tracker.streams import shown as without_password
 
