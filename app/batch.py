@@ -256,7 +256,7 @@ class BatchWindow(QWidget):
             bar = cast(QProgressBar, self.table.cellWidget(row, 1))
             bar.setRange(0, item.length or max(item.done, 1))
             bar.setValue(bar.maximum() if item.whole else min(item.done, bar.maximum()))
-            bar.setFormat("%p %" if item.length or item.ended else f"{item.done} frames" if item.done else "")
+            bar.setFormat("%p %" if item.length or item.whole else f"{item.done} frames" if item.done else "")
         for widget in (self.files, self.directory, self.remove, self.start, self.folder, *self.formats.values()):
             widget.setEnabled(not running)
         self.remove.setEnabled(not running and bool(self._items))
