@@ -44,6 +44,7 @@ def measure(window: Window, seconds: float, started: float) -> None:
             if shown and shown.result.faces and window.view.painted:
                 figures.first = now
                 figures.painted = window.view.painted
+                print(f"first frame with points {now - figures.started:.2f} s after the start", flush=True)
             figures.ticked = now
             return
         if now - figures.first < WARM:
@@ -68,7 +69,6 @@ def measure(window: Window, seconds: float, started: float) -> None:
 def _print(window: Window, figures: _Figures, seconds: float) -> None:
     painted = window.view.painted - figures.painted
     waits, delays, memory = 1000 * np.array(figures.waits), 1000 * np.array(figures.delays), figures.memory
-    print(f"first frame with points {figures.first - figures.started:.2f} s after the start")
     print(f"{painted / seconds:.1f} frames a second painted, over {seconds:.0f} s")
     print(f"capture to paint {np.median(delays):.1f} ms, {np.percentile(delays, 95):.1f} ms at the 95th percentile")
     print(f"the interface answered {np.percentile(waits, 99):.0f} ms late (99th percentile), {waits.max():.0f} at most")
