@@ -73,9 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         window.open_camera()
     if given.measure:
-        from app.measure import measure
+        from app.measure import Measurement
 
-        measure(window, given.measure, STARTED)
+        _measurement = Measurement(window, given.measure, STARTED)  # as long as the program runs
     code = application.exec()
     if interrupted:
         code = 130
