@@ -1,4 +1,4 @@
-"""``python3 run.py demo [VIDEO]`` and ``python3 run.py test``: makes .venv, installs what the job needs, runs it.
+"""``python3 run.py demo [VIDEO]``, ``app [SOURCE]`` and ``test``: makes .venv, installs what the job needs, runs it.
 
 Needs nothing but Python 3.10 or newer; a second call finds everything in place.
 """
@@ -19,6 +19,7 @@ SUPPORTED = ((3, 12), (3, 11), (3, 10))  # MediaPipe's last self-contained wheel
 
 JOBS = {
     "demo": [["-m", "tracker.demo"]],
+    "app": [["-m", "app"]],
     "test": [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"], ["-m", "pytest"]],
 }
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
         return 2
     *first, last = JOBS[job]
     for command in [*first, [*last, *rest]]:
-        code = subprocess.run([str(PYTHON), *command], cwd=None if job == "demo" else ROOT).returncode
+        code = subprocess.run([str(PYTHON), *command], cwd=ROOT if job == "test" else None).returncode
         if code:
             return code
     return 0

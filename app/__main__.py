@@ -68,10 +68,12 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted = _obey_ctrl_c(window)
     sys.excepthook = _Complaint(window)
     window.show()
-    if given.source:
+    if given.source and given.source.isdecimal():
+        window.open_camera(int(given.source), f"camera {given.source}")
+    elif given.source:
         window.open(given.source)
     else:
-        window.open_camera()
+        window.open_first_camera()
     if given.measure:
         from app.measure import Measurement
 

@@ -81,7 +81,7 @@ class Actions:
             action = _made(self._colours.addAction(text))
             action.setCheckable(True)
             action.setData(value)
-            action.triggered.connect(partial(window.change, colours=value))
+            _obey(action, partial(window.change, colours=value))
             self._schemes.addAction(action)
         self._menus["View"].addSeparator()
 
@@ -139,7 +139,7 @@ class Actions:
         self._cameras.clear()
         for index, name in cameras():
             action = _made(self._cameras.addAction(name.replace("&", "&&")))
-            action.triggered.connect(partial(self._window.open, str(index)))
+            _obey(action, partial(self._window.open_camera, index, name))
         if self._cameras.isEmpty():
             _made(self._cameras.addAction("no camera found")).setEnabled(False)
 
@@ -147,17 +147,17 @@ class Actions:
         self._recent.clear()
         for text in self._settings.recent:
             action = _made(self._recent.addAction(text.replace("&", "&&")))
-            action.triggered.connect(partial(self._window.open, text))
+            _obey(action, partial(self._window.open, text))
         if self._recent.isEmpty():
             _made(self._recent.addAction("nothing yet")).setEnabled(False)
 
-    def _add(self, menu: str, text: str, key: str, slot: Callable[..., object]) -> QAction:
+    def _add(self, menu: str, text: str, key: str, slot: Callable[[], object]) -> QAction:
         action = QAction(text, self._window)
         if key:
             action.setShortcut(QKeySequence(key))
         name = text.replace("&", "").removesuffix("…")
         action.setToolTip(f"{name} ({key})" if key else name)
-        action.triggered.connect(lambda _=False: slot())
+        _obey(action, slot)
         self._menus[menu].addAction(action)
         return action
 
@@ -173,6 +173,11 @@ class Actions:
         action = self._switch(menu, text, key, lambda on: self._window.change(**{field: on}))
         self._toggles[field] = action
         return action
+
+
+def _obey(action: QAction, slot: Callable[[], object]) -> None:
+    """Call ``slot``, without the state that Qt hands over, when the action is chosen."""
+    action.triggered.connect(lambda _=False: slot())
 
 
 SHAPES = {

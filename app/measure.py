@@ -35,6 +35,7 @@ class Measurement:
         self._painted = 0
         self._race: tuple[float, int] | None = None  # its beginning, and the frames processed by then
         self._processed = 0
+        window.remembers = False
         window.change(loop=True, map=MEAN, max_faces=1, speed=1.0)
         window.session.news.connect(self._count)
         self._timer = QTimer(window)

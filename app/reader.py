@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 AHEAD = 3
 """Frames of a file that are read ahead."""
+PATIENCE = 3.0
+"""Seconds that the release of a camera is waited for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +33,13 @@ class Reader:
     """Opens a source and reads it in a thread of its own.
 
     Of a live source only the newest frame is kept, and ``dropped`` counts the others; a file is read a little ahead and
-    nothing is dropped. ``source`` is None until it is open; ``ended`` is True when there is nothing more to take.
+    nothing is dropped. ``source`` is None until it is open; ``ended`` is True when there is nothing more to take. A camera
+    that the reader ``before`` this one has open is waited for, as it may be the same.
     """
 
-    def __init__(self, opening: Callable[[], Source]) -> None:
+    def __init__(self, opening: Callable[[], Source], before: Reader | None = None) -> None:
         self._opening = opening
+        self._before = before
         self.source: Source | None = None
         self.dropped = 0
         self._error: TrackerError | None = None
@@ -86,6 +90,9 @@ class Reader:
 
     def _run(self) -> None:
         error: TrackerError | None = None
+        before, self._before = self._before, None
+        if before and before.source and before.source.live:
+            before.close(PATIENCE)
         try:
             with self._opening() as source:
                 self.source = source

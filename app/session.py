@@ -50,7 +50,7 @@ class Session(QObject):
         """Run the source that ``opening`` opens, in place of the one before."""
         if self.reader:
             self.reader.close()
-        self.reader, self.playing, self.index = Reader(opening), True, 0
+        self.reader, self.playing, self.index = Reader(opening, self.reader), True, 0
         self._run()
 
     def use(self, settings: Settings) -> None:

@@ -15,7 +15,7 @@ from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from app.overlay import DARK, MODELS, draw_overlay
 from app.pipeline import Shown
-from app.settings import Settings
+from app.settings import NO_MAP, Settings
 from tracker.backends import Spec
 
 CLOSEST = 32.0
@@ -117,6 +117,9 @@ class View(QWidget):
                 self._draw_name(painter, pane, number)
         if len(panes) == 1 and len(self.models) > 1:
             self._draw_name(painter, panes[0], 1)
+        if self.frozen:
+            painter.setPen(QColor(240, 228, 66))
+            painter.drawText(self.rect().adjusted(8, 8, -10, -8), _UPPER_RIGHT, "frozen")
         if self._fresh:
             self._fresh = False
             self.painted += 1
@@ -141,7 +144,9 @@ class View(QWidget):
             if result is not None and (both or index == number):
                 colour = MODELS[index] if len(self.models) > 1 else None
                 signals = dict(self.shown.signals) if index == 0 else None
-                settings = self.settings if index == 0 else replace(self.settings, ids=self.settings.ids and not both)
+                settings = self.settings
+                if index and both:
+                    settings = replace(settings, ids=False, map=NO_MAP)
                 draw_overlay(painter, result, model.points, settings, signals, colour, self.attended)
 
     def _draw_name(self, painter: QPainter, pane: QRectF, number: int) -> None:
@@ -227,4 +232,5 @@ class View(QWidget):
         self.fit()
 
 
+_UPPER_RIGHT = int(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight)
 _CENTRED = int(Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -77,6 +76,8 @@ class Window(QMainWindow):
         self.session.kept.connect(self._on_kept)
         self.session.failed.connect(self._on_failed)
         self.history = History()
+        self.remembers = True
+        """Whether the settings are kept when the window is closed."""
         self._opening: Callable[[], Source] | None = None
         self._name = ""
         self._source: Source | None = None
@@ -92,11 +93,16 @@ class Window(QMainWindow):
     # Sources
 
     def open(self, text: str | Path) -> None:
-        """Start the source that ``text`` names (see ``tracker.open_source``) and remember it."""
+        """Start the file, folder or address that ``text`` names (see ``tracker.open_source``) and remember it."""
+        if Path(text).exists():
+            text = Path(text).absolute()
         name = without_password(str(text))
-        if not re.fullmatch("[0-9]+|camera:.*", name):
-            self.change(recent=self.settings.with_recent(name).recent)
+        self.change(recent=self.settings.with_recent(name).recent)
         self.start(partial(open_source, text), Path(name).name or name)
+
+    def open_camera(self, index: int, name: str) -> None:
+        """Start a camera."""
+        self.start(partial(open_source, str(index)), name)
 
     def start(self, opening: Callable[[], Source], name: str) -> None:
         """Start the source that ``opening`` opens, in place of the one that runs; ``name`` is shown."""
@@ -119,13 +125,13 @@ class Window(QMainWindow):
         if self._opening:
             self.start(self._opening, self._name)
         else:
-            self.open_camera()
+            self.open_first_camera()
 
-    def open_camera(self) -> None:
+    def open_first_camera(self) -> None:
         """The first camera, or a word on what else can be done."""
         found = cameras()
         if found:
-            self.open(str(found[0][0]))
+            self.open_camera(*found[0])
         else:
             self.view.hint = INVITATION
             self.view.show_frame(None, ())
@@ -394,10 +400,11 @@ class Window(QMainWindow):
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, stop, and wait for less than a second, whatever hangs."""
-        kept = store()
-        kept.setValue("geometry", self.saveGeometry())
-        kept.setValue("state", self.saveState())
-        save(self.settings)
+        if self.remembers:
+            kept = store()
+            kept.setValue("geometry", self.saveGeometry())
+            kept.setValue("state", self.saveState())
+            save(self.settings)
         self.session.close()
         self.batch.stop(400)
         self.session.wait(400)
