@@ -29,7 +29,7 @@ def test_a_recording_gives_a_table_and_a_video(clip: Path, tmp_path: Path, capsy
     table = rows(tmp_path / "astronaut.csv")
     assert [row["frame"] for row in table] == [str(number + 1) for number in range(60)]
     assert {row["success"] for row in table} == {"1"}
-    assert list(table[0])[:7] == ["frame", "face_id", "timestamp", "confidence", "success", "x_0", "x_1"]
+    assert list(table[0])[:7] == ["frame", "face_id", "timestamp", "confidence", "success", "pose_Tx", "pose_Ty"]
     with open_source(clip) as before, open_source(tmp_path / "astronaut.mp4") as after:
         times = [[frame.time for frame in source] for source in (before, after)]
         assert before.size == after.size
@@ -48,14 +48,14 @@ def test_folders_keep_their_structure(clip: Path, tmp_path: Path) -> None:
     (recordings / "notes.txt").write_text("not a recording")
     assert track(tmp_path / "out", recordings) == 0
     found = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
-    assert found == ["a/one.csv", "two.csv"]
+    assert found == ["a/one.csv", "a/one.run.json", "summary.json", "two.csv", "two.run.json"]
 
 
 def test_recordings_of_one_name_do_not_overwrite_each_other(clip: Path, tmp_path: Path) -> None:
     for name in ("clip.mp4", "clip.m4v"):
         (tmp_path / name).write_bytes(clip.read_bytes())
     assert track(tmp_path / "out", tmp_path / "clip.mp4", tmp_path / "clip.m4v") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.m4v.csv", "clip.mp4.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == ["clip.m4v.csv", "clip.mp4.csv"]
 
 
 def test_a_folder_of_pictures_is_one_recording(portrait: np.ndarray, tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_a_folder_of_pictures_is_one_recording(portrait: np.ndarray, tmp_path: P
 
 def test_points_as_located_differ_from_smoothed_ones(clip: Path, tmp_path: Path) -> None:
     assert track(tmp_path / "a", clip, "--max-faces", 1) == 0
-    assert track(tmp_path / "b", clip, "--max-faces", 1, "--no-smooth") == 0
+    assert track(tmp_path / "b", clip, "--max-faces", 1, "--smooth", "none") == 0
     smooth, raw = (np.array([float(r["x_30"]) for r in rows(tmp_path / n / "astronaut.csv")]) for n in "ab")
     assert 0 < np.abs(smooth - raw).max() < 20
 
@@ -84,6 +84,7 @@ def bad(clip: Path, tmp_path: Path) -> Path:
     (folder / "nothing.mp4").write_bytes(b"")
     (folder / "empty").mkdir()
     (folder / "a_file").write_text("x")
+    (folder / "list.txt").write_text("# recordings\nmissing.mp4\n")
     return folder
 
 
@@ -98,6 +99,17 @@ def bad(clip: Path, tmp_path: Path) -> Path:
         (["text.mp4", "--model", "nonsense"], "nonsense"),
         (["text.mp4", "--model", "a_file"], "a_file"),
         (["text.mp4", "--format", "docx"], "docx"),
+        (["text.mp4", "--format", ""], "--format"),
+        (["text.mp4", "--overlay", "hats"], "hats"),
+        (["text.mp4", "--smooth", "much"], "much"),
+        (["text.mp4", "--quality", "52"], "52"),
+        (["text.mp4", "--focal", "0"], "--focal"),
+        (["text.mp4", "--background", "beach"], "beach"),
+        (["text.mp4", "--shard", "3/2"], "3/2"),
+        (["text.mp4", "--attention", "--background", "blur"], "--background"),
+        (["a_file", "--attention", "--format", "video"], "attention maps"),
+        (["*.xyz"], "*.xyz"),
+        (["list.txt"], "list.txt, line 2"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
@@ -108,7 +120,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     error = capfd.readouterr().err.strip()
     assert said in error
     assert "\n" not in error
-    assert not (bad / "out").exists() or not any((bad / "out").iterdir())
+    assert not (bad / "out").exists() or [path.name for path in (bad / "out").iterdir()] == ["summary.json"]
 
 
 def test_an_output_folder_that_cannot_be_written(clip: Path, bad: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,7 @@ def _settings(given: argparse.Namespace) -> Settings:
 
 def _track(given: argparse.Namespace) -> int:
     settings = _settings(given)
-    machine(settings.model, settings.device, settings.detector)  # says at once what is wrong with them
+    machine(settings)  # says at once what is wrong with them
     todo = jobs(given.inputs, given.out)
     name = "summary.json"
     if given.shard:

@@ -24,9 +24,9 @@ COLOURS = (
 """RGB, one for each face by its id: the palette of Okabe and Ito, which colour-blind people can tell apart, with those
 first that differ most from skin."""
 
-VEIL = 16
-"""Pixels on the longer side of a picture that is blurred so that nobody can be recognised: a face that fills half of it
-has eight, from which neither people nor programs tell who it is."""
+VEIL = 8
+"""Pixels on the longer side of a picture that is blurred so that nobody can be recognised, not even one whose face
+fills it: people can tell a known face from 16."""
 
 Heat = npt.NDArray[np.float32]
 

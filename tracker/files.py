@@ -76,7 +76,7 @@ class Output:
             try:
                 self._finish()
             except (OSError, av.error.FFmpegError) as error:
-                log.warning("%s: %s", self.part, error)
+                log.info("%s: %s", self.part, error)
 
     def _begin(self) -> None:
         """Note that ``part`` is there and is this one's."""

@@ -11,7 +11,7 @@ from tracker.core import Face, Image, Result
 from tracker.markup import Markup
 from tracker.metrics import inter_ocular
 
-FOUND, LOSSES, CONFIDENCE, JITTER, SHARPNESS, DARK, BRIGHT = 0.9, 2.0, 0.7, 0.03, 60.0, 45.0, 225.0
+FOUND, LOSSES, CONFIDENCE, JITTER, SHARPNESS, DARK, BRIGHT = 0.9, 2.0, 0.7, 0.03, 0.04, 45.0, 225.0
 """What a recording is warned of below (share of frames with a face, mean confidence, sharpness, brightness) or above
 (losses a minute, jitter, brightness)."""
 
@@ -64,7 +64,7 @@ class Quality:
             round(total / count, 5) if count else None for total, count in (self._confidence, self._jitter)
         )
         sharpness, brightness = (
-            round(float(np.median(values)), 1) if values else None for values in (self._sharpness, self._brightness)
+            round(float(np.median(values)), 3) if values else None for values in (self._sharpness, self._brightness)
         )
         worse = [
             (share is not None and share < FOUND, f"a face in only {100 * (share or 0):.0f} % of the frames"),
@@ -90,7 +90,8 @@ class Quality:
 
 def look(image: Image, face: Face) -> tuple[float, float]:
     """How sharp and how bright a face in ``image`` is: the variance of the Laplacian (Pech-Pacheco et al., "Diatom
-    autofocusing in brightfield microscopy", ICPR 2000) and the mean of its grey values from 0 to 255, in the crop that
-    the network saw, so that faces of all sizes compare."""
+    autofocusing in brightfield microscopy", ICPR 2000) over that of the grey values, which takes the contrast out,
+    and the mean of the grey values from 0 to 255; in the crop that the network saw, so that faces of all sizes
+    compare."""
     grey = cv2.cvtColor(face.crop.cut(image), cv2.COLOR_RGB2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var()), float(grey.mean())
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var() / max(float(grey.var()), 1.0)), float(grey.mean())

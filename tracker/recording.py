@@ -88,9 +88,17 @@ class Settings:
             raise InputError("--attention does not go with --smooth zero-lag; use live or none")
 
 
+def machine(settings: Settings) -> tuple[LandmarkModel, Detector, str]:
+    """The model, the detector and the SHA-256 of the model's file, loaded once in a process. Raises TrackerError when
+    they cannot be had, or the model has no attention maps to show."""
+    model, detector, digest = _machine(settings.model, settings.device, settings.detector)
+    if settings.attention and "attention_0" not in model.spec.outputs:
+        raise InputError(f"--attention: {settings.model} gives no attention maps; choose an AAN model")
+    return model, detector, digest
+
+
 @lru_cache(maxsize=1)
-def machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, str]:
-    """The model, the detector and the SHA-256 of the model's file, loaded once in a process. Raises TrackerError."""
+def _machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, str]:
     loaded = load_model(model, device)
     return loaded, load_detector(detector), hashlib.sha256(loaded.backend.path.read_bytes()).hexdigest()
 
@@ -106,9 +114,7 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     Raises TrackerError when the recording cannot be read or an output not be written; nothing is left of it then.
     """
     start = perf_counter()
-    model, detector, digest = machine(settings.model, settings.device, settings.detector)
-    if settings.attention and "attention_0" not in model.spec.outputs:
-        raise InputError(f"--attention: {settings.model} gives no attention maps; choose an AAN model")
+    model, detector, digest = machine(settings)
     with open_source(job.source) as source:
         remove(record_path(job))
         run = _Run(job, settings, model, source)
@@ -139,7 +145,7 @@ def is_whole(job: Job, settings: Settings) -> bool:
             record["schema"] == f"landmark-tracker/run/{RUN_VERSION}"
             and record["whole"]
             and record["settings"] == _plain(asdict(settings))
-            and record["model"]["sha256"] == machine(settings.model, settings.device, settings.detector)[2]
+            and record["model"]["sha256"] == machine(settings)[2]
             and record["versions"]["landmark-tracker"] == __version__
             and record["input"]["measure"] == _measure(job.source)
             and all(out["bytes"] == _measure(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
@@ -212,10 +218,10 @@ class _Run:
             for result in self._results(update):
                 self._look(result)
                 for stage, sinks in (("write", tables), ("encode", videos)):
-                    before = perf_counter()
                     for sink in sinks:
+                        before = perf_counter()
                         sink.write(result)
-                    self._milliseconds[stage] += (perf_counter() - before) * 1000
+                        self._milliseconds[stage] += (perf_counter() - before) * 1000
                 done += 1
                 yield done, total
         if self._sheet:
