@@ -25,10 +25,11 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
+from app.dialogs import VIDEOS, choose_folder
 from app.settings import Settings
 from tracker import batch, recording
 from tracker.core import TrackerError
-from tracker.jobs import VIDEO_SUFFIXES, Job, jobs
+from tracker.jobs import Job, jobs
 
 log = logging.getLogger(__name__)
 
@@ -275,19 +276,16 @@ class BatchWindow(QWidget):
         self._plan(left)
 
     def _ask_files(self) -> None:
-        kinds = " ".join(f"*{suffix}" for suffix in sorted(VIDEO_SUFFIXES))
-        paths, _ = QFileDialog.getOpenFileNames(self, "Add recordings", "", f"Videos ({kinds});;All files (*)")
+        paths, _ = QFileDialog.getOpenFileNames(self, "Add recordings", "", VIDEOS)
         self.add([Path(path) for path in paths])
 
     def _ask_directory(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Add a folder of recordings or of pictures")
-        if path:
-            self.add([Path(path)])
+        if path := choose_folder(self, "Add a folder of recordings or of pictures"):
+            self.add([path])
 
     def _ask_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Folder for the results", str(self.out))
-        if path:
-            self._out = Path(path)
+        if path := choose_folder(self, "Folder for the results", self.out):
+            self._out = path
             self._plan(self._inputs)
 
     def _show_results(self) -> None:

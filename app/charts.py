@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
-from PyQt6.QtWidgets import QSizePolicy, QWidget
+from PyQt6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from app.history import FOUND, NOBODY, SPAN, History
 
@@ -117,6 +117,26 @@ class StripChart(QWidget):
         below = QRectF(area.x(), area.bottom() + 2, area.width(), metrics.height() + 2)
         painter.drawText(below, _LEFT, "start" if self._whole else f"{-SPAN:.0f} s")
         painter.drawText(below, _RIGHT, "end" if self._whole else "now")
+
+
+class Charts(QWidget):
+    """The strip charts, one below the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._charts = (
+            StripChart("Openness", "", ((0, "eyes", BLUE), (1, "mouth", ORANGE)), 0.0, 0.5),
+            StripChart("Head", "°", ((2, "yaw", GREEN), (3, "pitch", PURPLE), (4, "roll", RED)), -30.0, 30.0),
+        )
+        lines = QVBoxLayout(self)
+        lines.setContentsMargins(0, 0, 0, 0)
+        for chart in self._charts:
+            lines.addWidget(chart)
+
+    def show_history(self, history: History, whole: bool) -> None:
+        """The last half minute, or the ``whole`` of a file."""
+        for chart in self._charts:
+            chart.show_history(history, whole and bool(len(history.found)))
 
 
 class TimeLine(QWidget):

@@ -1,4 +1,4 @@
-"""Help on one screen, and what the program is made of."""
+"""Help on one screen, what the program is made of, and choosing files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,24 @@ import platform
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from PyQt6.QtCore import PYQT_VERSION_STR, QT_VERSION_STR, Qt
 from PyQt6.QtGui import QAction, QKeySequence
-from PyQt6.QtWidgets import QDialog, QDialogButtonBox, QLabel, QMainWindow, QVBoxLayout
+from PyQt6.QtWidgets import (
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QInputDialog,
+    QLabel,
+    QMainWindow,
+    QVBoxLayout,
+    QWidget,
+)
 
 from tracker import __version__
 from tracker.backends import Spec
+from tracker.jobs import VIDEO_SUFFIXES
 
 STEPS = """<p><b>Look.</b> The window opens the first camera. Drag a video, or a folder of pictures, onto it, or choose
 one in <i>Source</i>. The wheel zooms, dragging pans, a double click shows the whole picture; a click on a face shows
@@ -63,6 +74,27 @@ def show_about(window: QMainWindow, models: Sequence[Spec]) -> None:
     _show(window, "About", text)
 
 
+def choose_video(parent: QWidget) -> Path | None:
+    path, _ = QFileDialog.getOpenFileName(parent, "Open a video", "", VIDEOS)
+    return Path(path) if path else None
+
+
+def choose_folder(parent: QWidget, title: str, start: Path | None = None) -> Path | None:
+    path = QFileDialog.getExistingDirectory(parent, title, str(start or ""))
+    return Path(path) if path else None
+
+
+def choose_model(parent: QWidget) -> Path | None:
+    path, _ = QFileDialog.getOpenFileName(parent, "Open a model", "", "Models (*.onnx *.safetensors)")
+    return Path(path) if path else None
+
+
+def choose_address(parent: QWidget) -> str:
+    """The address of a stream, or nothing."""
+    text, good = QInputDialog.getText(parent, "Open a stream", "Address: http://… of an MJPEG camera, or rtsp://…")
+    return text.strip() if good else ""
+
+
 def _show(window: QMainWindow, title: str, text: str) -> None:
     dialog = QDialog(window)
     dialog.setWindowTitle(title)
@@ -79,5 +111,6 @@ def _show(window: QMainWindow, title: str, text: str) -> None:
     dialog.show()
 
 
+VIDEOS = f"Videos ({' '.join(f'*{suffix}' for suffix in sorted(VIDEO_SUFFIXES))});;All files (*)"
 _WHOLE = " style='white-space: pre'"
 _NATIVE = QKeySequence.SequenceFormat.NativeText

@@ -1,16 +1,20 @@
-"""Below the picture: play, step, the time line, speed and loop. Above it: the banner."""
+"""Below the picture: play, step, the time line, speed and loop, and the bar of numbers. Above it: the banner."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import perf_counter
 
+import numpy as np
 from PyQt6.QtCore import QSignalBlocker, Qt, pyqtSignal
 from PyQt6.QtGui import QAction
 from PyQt6.QtWidgets import QComboBox, QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 
 from app.charts import TimeLine
 from app.history import History
+from app.pipeline import Shown
 from app.settings import FASTEST, Settings
 
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, FASTEST)
@@ -60,6 +64,30 @@ class PlaybackBar(QWidget):
         self.speed.setEnabled(seekable)
         self.line.show_history(History())
         self.clock.setText("live" if live else "-")
+
+
+class Numbers(QLabel):
+    """How fast it goes: frames in the last second, the delay from capture to paint, milliseconds by stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName("Speed of processing")
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._frames: deque[tuple[float, int]] = deque()  # moments, and frames processed then
+
+    def count(self, frames: int) -> None:
+        """So many more frames have been processed."""
+        self._frames.append((perf_counter(), frames))
+
+    def show_frame(self, shown: Shown, dropped: int, delays: Iterable[float]) -> None:
+        """The stages of this frame, and ``delays`` in seconds of the last ones."""
+        while self._frames and perf_counter() - self._frames[0][0] > 1.0:
+            self._frames.popleft()
+        rate = sum(count for _, count in self._frames)
+        stages = "  ".join(f"{name} {spent:.1f}" for name, spent in shown.result.milliseconds.items())
+        late = [1000 * delay for delay in delays]
+        delay = f"{np.percentile(late, 95):.0f} ms" if late else "-"
+        self.setText(f"{rate} frames/s   capture to paint {delay} (95 %)   dropped {dropped}   ms: {stages}")
 
 
 class Banner(QFrame):

@@ -33,8 +33,8 @@ class Reader:
     """Opens a source and reads it in a thread of its own.
 
     Of a live source only the newest frame is kept, and ``dropped`` counts the others; a file is read a little ahead and
-    nothing is dropped. ``source`` is None until it is open; ``ended`` is True when there is nothing more to take. A camera
-    that the reader ``before`` this one has open is waited for, as it may be the same.
+    nothing is dropped. ``source`` is None until it is open; ``ended`` is True when there is nothing more to take. If
+    the reader ``before`` this one holds a camera, it is waited for, as it may be the same.
     """
 
     def __init__(self, opening: Callable[[], Source], before: Reader | None = None) -> None:

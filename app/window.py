@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,13 +14,9 @@ from PyQt6.QtCore import QByteArray, QEvent, Qt, QUrl
 from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
 from PyQt6.QtWidgets import (
     QDockWidget,
-    QFileDialog,
-    QInputDialog,
     QLabel,
-    QLineEdit,
     QMainWindow,
     QScrollArea,
-    QSizePolicy,
     QStatusBar,
     QVBoxLayout,
     QWidget,
@@ -29,14 +24,14 @@ from PyQt6.QtWidgets import (
 
 from app.actions import Actions
 from app.batch import BatchWindow
-from app.charts import BLUE, GREEN, ORANGE, PURPLE, RED, StripChart
+from app.charts import Charts
 from app.colours import use_colours
 from app.comparison import difference
-from app.dialogs import show_about, show_help
+from app.dialogs import choose_address, choose_folder, choose_model, choose_video, show_about, show_help
 from app.history import History
 from app.panels import AttentionPanel, ModelPanel
-from app.pipeline import News, Shown, attentive_models
-from app.playback import Banner, PlaybackBar
+from app.pipeline import News, attentive_models
+from app.playback import Banner, Numbers, PlaybackBar
 from app.recording import begin, new_path, points_table
 from app.session import RELOAD, Session
 from app.settings import Settings, save, store
@@ -65,7 +60,8 @@ class Window(QMainWindow):
     playback: PlaybackBar
     model_panel: ModelPanel
     attention: AttentionPanel
-    charts: tuple[StripChart, ...]
+    charts: Charts
+    numbers: Numbers
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -83,7 +79,6 @@ class Window(QMainWindow):
         self._source: Source | None = None
         self._models: tuple[Spec, ...] = ()
         self._time = 0.0
-        self._frames: deque[tuple[float, int]] = deque()  # moments, and frames processed then
         self._calm = 0.0
         self._colours = "system"
         self._build()
@@ -116,7 +111,7 @@ class Window(QMainWindow):
         self.view.hint = f"Opening {name} …"
         self.view.show_frame(None, ())
         self._show_kind(None)
-        self.numbers.setText("")
+        self.numbers.clear()
         self.setWindowTitle(f"{name} - landmark-tracker")
         self.session.start(opening)
 
@@ -196,7 +191,7 @@ class Window(QMainWindow):
             self.attention.show_model(news.models[0])
         if news.samples:
             self._time = news.samples[-1].time
-            self._frames.append((perf_counter(), len(news.samples)))
+            self.numbers.count(len(news.samples))
             self.history.add(news.samples)
         self.actions_.show_playing(news.playing)
         self._show_waiting(news)
@@ -242,21 +237,10 @@ class Window(QMainWindow):
             value = difference(news.shown.result, news.shown.other, self._models[0].points) if comparable else np.nan
             self.model_panel.show_difference(value, comparable)
         if news.shown:
-            self.numbers.setText(self._numbers(news, news.shown, now))
-
-    def _numbers(self, news: News, shown: Shown, now: float) -> str:
-        while self._frames and now - self._frames[0][0] > 1.0:
-            self._frames.popleft()
-        rate = sum(count for _, count in self._frames)
-        stages = "  ".join(f"{name} {spent:.1f}" for name, spent in shown.result.milliseconds.items())
-        delays = list(self.view.delays)
-        late = f"{1000 * float(np.percentile(delays, 95)):.0f} ms" if delays else "-"
-        return f"{rate} frames/s   capture to paint {late} (95 %)   dropped {news.dropped}   ms: {stages}"
+            self.numbers.show_frame(news.shown, news.dropped, self.view.delays)
 
     def _show_charts(self) -> None:
-        whole = self.settings.whole and bool(len(self.history.found))
-        for chart in self.charts:
-            chart.show_history(self.history, whole)
+        self.charts.show_history(self.history, self.settings.whole)
 
     # Playback
 
@@ -310,34 +294,26 @@ class Window(QMainWindow):
     # Dialogs
 
     def ask_file(self) -> None:
-        kinds = " ".join(f"*{suffix}" for suffix in sorted(VIDEO_SUFFIXES))
-        path, _ = QFileDialog.getOpenFileName(self, "Open a video", "", f"Videos ({kinds});;All files (*)")
-        if path:
-            self.open(Path(path))
+        if path := choose_video(self):
+            self.open(path)
 
     def ask_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Open a folder of images")
-        if path:
-            self.open_paths([Path(path)])
+        if path := choose_folder(self, "Open a folder of images or of recordings"):
+            self.open_paths([path])
 
     def ask_address(self) -> None:
-        text, good = QInputDialog.getText(
-            self, "Open a stream", "Address (http://… of an MJPEG camera, or rtsp://…)", QLineEdit.EchoMode.Normal
-        )
-        if good and text.strip():
-            self.open(text.strip())
+        if address := choose_address(self):
+            self.open(address)
 
     def ask_model(self, field: str = "model") -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Open a model", "", "Models (*.onnx *.safetensors)")
-        if path:
-            self.change(**{field: path})
+        if path := choose_model(self):
+            self.change(**{field: str(path)})
         else:
             self._show_settings()
 
     def ask_out(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, "Folder for recordings and pictures", str(self.settings.out))
-        if path:
-            self.change(folder=path)
+        if path := choose_folder(self, "Folder for recordings and pictures", self.settings.out):
+            self.change(folder=str(path))
 
     def show_out(self) -> None:
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(self.settings.out)))
@@ -445,10 +421,7 @@ class Window(QMainWindow):
         self.attention.attended.connect(self._attend)
         self.attention.show_model(None)
         self.view.clicked.connect(self.attention.choose_face)
-        self.charts = (
-            StripChart("Openness", "", ((0, "eyes", BLUE), (1, "mouth", ORANGE)), 0.0, 0.5),
-            StripChart("Head", "°", ((2, "yaw", GREEN), (3, "pitch", PURPLE), (4, "roll", RED)), -30.0, 30.0),
-        )
+        self.charts = Charts()
         middle = QWidget()
         column = QVBoxLayout(middle)
         column.setContentsMargins(0, 0, 0, 0)
@@ -457,23 +430,16 @@ class Window(QMainWindow):
         column.addWidget(self.view, 1)
         column.addWidget(self.playback)
         self.setCentralWidget(middle)
-        self.numbers = QLabel("")
-        self.numbers.setAccessibleName("Speed of processing")
-        self.numbers.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.numbers = Numbers()
         self.status.addWidget(self.numbers, 1)
         self.red = QLabel("● recording")
         self.red.setStyleSheet("color: #d55e00; font-weight: bold")
         self.red.hide()
         self.status.addPermanentWidget(self.red)
-        charts = QWidget()
-        lines = QVBoxLayout(charts)
-        lines.setContentsMargins(0, 0, 0, 0)
-        for chart in self.charts:
-            lines.addWidget(chart)
         self.docks = [
             self._dock("Model", self.model_panel, Qt.DockWidgetArea.RightDockWidgetArea),
             self._dock("Attention", self.attention, Qt.DockWidgetArea.RightDockWidgetArea),
-            self._dock("Charts", charts, Qt.DockWidgetArea.BottomDockWidgetArea),
+            self._dock("Charts", self.charts, Qt.DockWidgetArea.BottomDockWidgetArea),
         ]
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
 
