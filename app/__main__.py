@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -81,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     code = application.exec()
     if interrupted:
         code = 130
-    if window.hanging:  # a thread in a call that does not return; taking Qt down under it would abort
+    if window.hanging or threading.active_count() > 1:  # in a call that does not return, and Qt would not go without it
         sys.stdout.flush()
         os._exit(code)
     return code

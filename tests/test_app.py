@@ -31,7 +31,7 @@ from tracker.core import Frame
 from tracker.smoothing import OneEuro
 from tracker.sources import Source, SourceError, VideoFile
 
-LONG = 60_000  # milliseconds that anything may take on a machine that is busy
+LONG = 180_000  # milliseconds that anything may take on a machine that is busy
 
 
 @pytest.fixture(autouse=True)
