@@ -125,22 +125,22 @@ def _draw_map(painter: QPainter, values: npt.NDArray[np.float32], crop: Crop, op
 
 def _draw_points(painter: QPainter, face: Face, colour: QColor | None) -> None:
     places = [QPointF(x, y) for x, y in (face.points + 0.5).tolist()]
-    painter.setPen(_pen(DARK, 5.5))
+    painter.setPen(_pen(painter, DARK, 5.5))
     painter.drawPoints(*places)
     if colour:
-        painter.setPen(_pen(colour, 3.5))
+        painter.setPen(_pen(painter, colour, 3.5))
         painter.drawPoints(*places)
         return
     sure = face.confidence if face.confidence is not None else np.full(len(places), face.score)
     levels = np.clip(np.nan_to_num(sure) * LEVELS, 0, LEVELS - 1).astype(int)
     for level in np.unique(levels).tolist():
-        painter.setPen(_pen(confidence_colours()[level], 3.5))
+        painter.setPen(_pen(painter, confidence_colours()[level], 3.5))
         painter.drawPoints(*(places[index] for index in np.flatnonzero(levels == level).tolist()))
 
 
 def _draw_edges(painter: QPainter, face: Face, markup: Markup, colour: QColor) -> None:
     places = (face.points + 0.5).tolist()
-    painter.setPen(_pen(colour, 1.2))
+    painter.setPen(_pen(painter, colour, 1.2))
     painter.drawLines(*(QLineF(*places[start], *places[end]) for start, end in markup.edges))
 
 
@@ -173,9 +173,9 @@ def _draw_axes(painter: QPainter, signals: Signals, size: tuple[int, int]) -> No
     start = QPointF(*(ends[0] + 0.5))
     for end, colour in zip(ends[1:], AXES, strict=True):
         line = QLineF(start, QPointF(*(end + 0.5)))
-        painter.setPen(_pen(DARK, 4.5))
+        painter.setPen(_pen(painter, DARK, 4.5))
         painter.drawLine(line)
-        painter.setPen(_pen(colour, 2.5))
+        painter.setPen(_pen(painter, colour, 2.5))
         painter.drawLine(line)
 
 
@@ -212,12 +212,13 @@ def _outline(
     painter: QPainter, ends: npt.NDArray[np.float64], colour: QColor, style: Qt.PenStyle = Qt.PenStyle.SolidLine
 ) -> None:
     places = [QPointF(x, y) for x, y in (ends + 0.5).tolist()]
-    painter.setPen(_pen(colour, 1.5, style))
+    painter.setPen(_pen(painter, colour, 1.5, style))
     painter.drawLines(*(QLineF(a, b) for a, b in zip(places, places[1:] + places[:1], strict=True)))
 
 
-def _pen(colour: QColor, width: float, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
-    """A pen of so many screen pixels at any zoom."""
-    pen = QPen(colour, width, style, Qt.PenCapStyle.RoundCap)
+def _pen(painter: QPainter, colour: QColor, width: float, style: Qt.PenStyle = Qt.PenStyle.SolidLine) -> QPen:
+    """A pen of so many pixels of an ordinary screen, at any zoom and on one with finer pixels."""
+    device = painter.device()
+    pen = QPen(colour, width * (device.devicePixelRatioF() if device else 1.0), style, Qt.PenCapStyle.RoundCap)
     pen.setCosmetic(True)
     return pen

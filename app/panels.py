@@ -55,7 +55,7 @@ class ModelPanel(QWidget):
         self._change = change
         self._differences: deque[float] = deque(maxlen=30)
         form = QFormLayout(self)
-        form.setVerticalSpacing(4)
+        form.setVerticalSpacing(3)
         form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         self.model = _chooser("Model")
         self.other = _chooser("Compare with")
@@ -74,6 +74,7 @@ class ModelPanel(QWidget):
         self.beta = _number("Beta of the filter", 0.0, 50.0, 0.5, "")
         self.beta.setToolTip("How fast the cutoff rises with speed: higher lags less")
         self.jitter, self.lag = QLabel("-"), QLabel("-")
+        self.lag.setAlignment(Qt.AlignmentFlag.AlignRight)
         self.jitter.setToolTip(
             "Jitter as located → as shown: the points' mean second difference, % of the eye distance"
         )
@@ -94,8 +95,7 @@ class ModelPanel(QWidget):
             ("F&aces at most", self.faces),
             ("&Smoothing", self.smooth),
             ("Cutoff, beta", _row(self.cutoff, self.beta)),
-            ("Jitter", self.jitter),
-            ("Lag", self.lag),
+            ("Jitter; lag", _row(self.jitter, self.lag)),
         ):
             form.addRow(text, field)
         for box, name in ((self.layout_, "overlaid"), (self.device, "device"), (self.detector, "detector")):

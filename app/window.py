@@ -366,8 +366,9 @@ class Window(QMainWindow):
     def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)
         if not store().contains("state"):
-            heights = [self.height() * 34 // 100, self.height() * 66 // 100]
+            heights = [self.height() * 32 // 100, self.height() * 68 // 100]
             self.resizeDocks(self.docks[:2], heights, Qt.Orientation.Vertical)
+            self.resizeDocks(self.docks[2:], [self.height() * 26 // 100], Qt.Orientation.Vertical)
 
     def changeEvent(self, event: QEvent | None) -> None:
         super().changeEvent(event)
