@@ -39,9 +39,9 @@ class PlaybackBar(QWidget):
         self.clock.setMinimumWidth(self.clock.fontMetrics().horizontalAdvance("00:00.000 / 00:00  #0000"))
         self.speed = QComboBox()
         self.speed.setAccessibleName("Speed")
-        self.speed.setToolTip("Speed")
+        self.speed.setToolTip("Speed; fastest is as fast as the models go, without leaving frames out")
         for speed in SPEEDS:
-            self.speed.addItem("as fast as it goes" if math.isinf(speed) else f"{speed:g} x", speed)
+            self.speed.addItem("fastest" if math.isinf(speed) else f"{speed:g} x", speed)
         self.speed.activated.connect(lambda _: change(speed=self.speed.currentData()))
         row.insertWidget(len(actions), self.line, 1)
         row.insertWidget(len(actions) + 1, self.clock)
