@@ -137,6 +137,25 @@ def test_a_bad_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("missing", "words"), [("pyarrow", ("--format", "csv,parquet")), ("distributed", ("--cluster", "local"))]
+)
+def test_a_missing_extra_is_named_in_one_line(
+    clip: Path,
+    tmp_path: Path,
+    missing: str,
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert track(tmp_path / "out", clip, *words) == 2
+    error = capfd.readouterr().err.strip()
+    assert "pip install 'landmark-tracker[" in error
+    assert "\n" not in error
+    assert not list((tmp_path / "out").glob("astronaut.*"))
+
+
 def test_one_bad_recording_does_not_stop_the_others(
     clip: Path, bad: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

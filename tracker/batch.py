@@ -15,8 +15,9 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def _track(index: int, job: Job, settings: Settings) -> Record | None:
     return None
 
 
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that is started meanwhile leaves Ctrl-C to this one from its first moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 class _Lanes:
     def __init__(self, todo: Sequence[Job], settings: Settings, count: int) -> None:
         self._todo, self._settings = todo, settings
@@ -161,7 +175,15 @@ class _Lanes:
     def _start(self, index: int) -> None:
         lane = self._idle.pop()
         self._tries[index] += 1
-        self._busy[lane.submit(_track, index, self._todo[index], self._settings)] = lane, index
+        work = partial(_track, index, self._todo[index], self._settings)
+        with _deaf_to_ctrl_c():
+            try:
+                future = lane.submit(work)
+            except BrokenProcessPool:  # it was killed when it had nothing to do
+                lane.shutdown(wait=True)
+                lane = self._lane()
+                future = lane.submit(work)
+        self._busy[future] = lane, index
 
     def _end(self, future: Future[Record | None]) -> Iterator[Event]:
         lane, index = self._busy.pop(future)

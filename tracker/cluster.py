@@ -46,7 +46,7 @@ def run(todo: Sequence[Job], settings: Settings, address: str, processes: int) -
             why = "no worker is there" if isinstance(error, TimeoutError) and address == "local" else "nobody answers"
             remedy = "give the address that the scheduler prints, as tcp://10.0.0.1:8786, and start workers"
             raise InputError(f"--cluster {address}: {why}; {remedy}") from error
-        if any(worker["nthreads"] != 1 for worker in client.scheduler_info(n_workers=-1)["workers"].values()):
+        if any(threads != 1 for threads in client.nthreads().values()):
             raise InputError(f"--cluster {address}: a worker has several threads; start workers with --nthreads 1")
         yield from _watch(client, todo, settings, distributed.KilledWorker)
 

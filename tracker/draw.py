@@ -30,7 +30,7 @@ fills it: people can tell a known face from 16."""
 
 Heat = npt.NDArray[np.float32]
 
-_GROUND = 232
+_GROUND = 40
 _DARK = (24, 24, 24)
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel; its whole numbers are pixel centres, like ours
 _FAR = 20000.0  # pixels; nothing is drawn farther out, where cv2's numbers would overflow
@@ -96,9 +96,11 @@ def attention_sheet(faces: Sequence[tuple[Image, tuple[Heat, ...]]], side: int =
         cv2.putText(sheet, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.45, _DARK, 1, cv2.LINE_AA)
     for column, (seen, maps) in enumerate(faces):
         x = margin + gap + column * (side + gap)
-        for row, picture in enumerate([seen, *map(_heat, maps)]):
+        rows: list[npt.NDArray[Any]] = [seen, *maps]
+        for row, picture in enumerate(rows):
             y = gap + row * (side + gap)
-            sheet[y : y + side, x : x + side] = cv2.resize(picture, (side, side), interpolation=cv2.INTER_CUBIC)
+            large = cv2.resize(picture, (side, side), interpolation=cv2.INTER_LINEAR)
+            sheet[y : y + side, x : x + side] = _heat(large) if row else large
     return sheet
 
 
