@@ -376,15 +376,16 @@ class Window(QMainWindow):
             self.actions_.show_playing(self.session.playing)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:
-        """Remember, stop, and wait for less than a second, whatever hangs."""
+        """Remember, stop, and wait for less than a second, whatever hangs; only a recording is given time to end."""
         if self.remembers:
             kept = store()
             kept.setValue("geometry", self.saveGeometry())
             kept.setValue("state", self.saveState())
             save(self.settings)
+        self.hide()
         self.session.close()
         self.batch.stop(400)
-        self.session.wait(400)
+        self.session.wait(5000 if self.actions_.record.isChecked() else 400)
         super().closeEvent(event)
 
     @property
