@@ -1,4 +1,4 @@
-"""``python3 run.py demo [VIDEO]`` and ``python3 run.py test``: makes an environment, installs into it, runs.
+"""``python3 run.py demo [VIDEO]``, ``app [SOURCE]`` and ``test``: makes an environment, installs into it, runs.
 
 Needs nothing but Python 3.10 or newer; a second call finds everything in place.
 """
@@ -19,6 +19,7 @@ NEWEST = {"test-mediapipe": (3, 12)}
 
 JOBS = {
     "demo": [["-m", "tracker.demo"]],
+    "app": [["-m", "app"]],
     "test": [["-m", "ruff", "check"], ["-m", "ruff", "format", "--check"], ["-m", "mypy"], ["-m", "pytest"]],
     "test-mediapipe": [["-m", "pytest", "tests/test_mediapipe.py"]],
 }
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> int:
         return 2
     *first, last = JOBS[job]
     for command in [*first, [*last, *rest]]:
-        code = subprocess.run([str(python), *command], cwd=None if job == "demo" else ROOT).returncode
+        code = subprocess.run([str(python), *command], cwd=None if job in ("demo", "app") else ROOT).returncode
         if code:
             return code
     if job in AFTER and not rest:

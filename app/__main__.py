@@ -1,14 +1,165 @@
-"""``landmark-tracker-app``: says for now that the window is still to come."""
+"""``python -m app``: the window."""
 
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
 import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from types import TracebackType
+from typing import TYPE_CHECKING, NoReturn
+
+from tracker import __version__
+
+if TYPE_CHECKING:
+    from PyQt6.QtCore import QMessageLogContext, QtMsgType
+
+    from app.window import Window
+
+STARTED = perf_counter()
+
+LIBRARIES = (
+    "sudo apt-get install libgl1 libegl1 libglib2.0-0 libdbus-1-3 libfontconfig1 libxkbcommon0 libxkbcommon-x11-0 "
+    "libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 "
+    "libxcb-xkb1"
+)
+"""What Qt needs of a bare Debian or Ubuntu."""
+
+log = logging.getLogger(__name__)
 
 
-def main() -> int:
-    print(
-        "error: the window is not built yet; follow recordings with: landmark-tracker track VIDEO --out DIR",
-        file=sys.stderr,
+def main(arguments: list[str] | None = None) -> int:
+    """The window; its exit code: 0, 2 when it cannot be opened, 130 after Ctrl-C."""
+    given = _parser().parse_args(arguments)
+    try:
+        from PyQt6.QtCore import QtMsgType, qInstallMessageHandler
+        from PyQt6.QtGui import QIcon
+        from PyQt6.QtWidgets import QApplication
+    except ImportError as error:
+        if getattr(error, "name", None) and str(error.name).startswith("PyQt6"):
+            return _refused("the window needs PyQt6, which is not installed; pip install 'landmark-tracker[app]'")
+        return _refused(f"Qt lacks a system library ({error}); {LIBRARIES}")
+
+    def on_message(kind: QtMsgType, context: QMessageLogContext, text: str | None) -> None:
+        if kind == QtMsgType.QtFatalMsg:  # Qt would abort now
+            os._exit(_refused(_why_not(text or "")))
+        if kind != QtMsgType.QtDebugMsg:
+            log.info("Qt: %s", text)
+
+    qInstallMessageHandler(on_message)
+    application = QApplication(["landmark-tracker"])
+    application.setApplicationName("landmark-tracker")
+    application.setApplicationDisplayName("landmark-tracker")
+    application.setDesktopFileName("landmark-tracker")
+    application.setWindowIcon(QIcon(str(Path(__file__).with_name("landmark-tracker.svg"))))
+
+    from app.settings import load
+    from app.window import Window
+
+    settings = load()
+    if given.model:
+        settings = replace(settings, model=given.model)
+    window = Window(settings)
+    interrupted = _obey_ctrl_c(window)
+    sys.excepthook = _Complaint(window)
+    window.show()
+    if given.source and given.source.isdecimal():
+        window.open_camera(int(given.source), f"camera {given.source}")
+    elif given.source:
+        window.open(given.source)
+    else:
+        window.open_first_camera()
+    if given.measure:
+        from app.measure import Measurement
+
+        _measurement = Measurement(window, given.measure, STARTED)  # as long as the program runs
+    code = application.exec()
+    if interrupted:
+        code = 130
+    if window.hanging or threading.active_count() > 1:  # in a call that does not return, and Qt would not go without it
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; {self.prog} --help says more\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m app", description="The window of landmark-tracker.")
+    parser.add_argument("--version", action="version", version=f"landmark-tracker {__version__}")
+    parser.add_argument(
+        "source", nargs="?", metavar="SOURCE", help="video, folder of images, address, or index of a camera"
     )
+    parser.add_argument("--model", metavar="NAME", help="a model in weights/ or a path to one (default: the last used)")
+    parser.add_argument(
+        "--measure",
+        type=float,
+        metavar="SECONDS",
+        help="play SOURCE in a loop with attention for so long, then print speed, delays and memory",
+    )
+    return parser
+
+
+def _refused(why: str) -> int:
+    print(f"error: {why}", file=sys.stderr, flush=True)
     return 2
+
+
+def _why_not(text: str) -> str:
+    """What Qt's last words mean, and what to do."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return "there is no screen here (neither DISPLAY nor WAYLAND_DISPLAY is set); start it on a desktop"
+    if "platform plugin" in text:
+        return f"Qt cannot open a window: either the screen cannot be reached, or a library is missing; {LIBRARIES}"
+    return f"Qt cannot go on: {' '.join(text.split())}"
+
+
+class _Complaint:
+    """What an exception in the window's own code becomes: a line in its banner, not the end of the program."""
+
+    def __init__(self, window: Window) -> None:
+        self._window = window
+
+    def __call__(self, kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            self._window.close()
+            return
+        log.error("in the window", exc_info=(kind, error, trace))
+        self._window.banner.tell(f"Something went wrong in the window itself: {error or kind.__name__}")
+
+
+def _obey_ctrl_c(window: Window) -> list[int]:
+    """Close the window on Ctrl-C and SIGTERM, though Qt's loop runs no Python while nothing happens. The list that is
+    given gets the signal's number."""
+    from PyQt6.QtCore import QSocketNotifier
+
+    ours, pythons = socket.socketpair()
+    ours.setblocking(False)
+    pythons.setblocking(False)
+    caught: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        caught.append(number)
+        window.close()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    signal.set_wakeup_fd(pythons.fileno(), warn_on_full_buffer=False)
+    notifier = QSocketNotifier(ours.fileno(), QSocketNotifier.Type.Read, window)  # type: ignore[call-overload]
+    notifier.activated.connect(lambda: ours.recv(4096))
+    notifier.setProperty("kept", (ours, pythons))
+    return caught
 
 
 if __name__ == "__main__":

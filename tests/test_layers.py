@@ -12,6 +12,7 @@ FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((R
 
 LAYERS = [
     {"core"},
+    {"streams"},
     {"markup", "annotations", "sources", "smoothing", "files"},
     {"metrics", "draw", "backends", "signals", "datasets"},
     {"detector", "model", "tables", "video"},

@@ -82,6 +82,22 @@ def test_a_file_without_times_is_played_at_its_nominal_rate_and_says_so(tmp_path
     assert source.problem is None
 
 
+@pytest.mark.parametrize("name", [*TIMED, *RAW, "a.mpg", "a.ts"])
+def test_frames_from_any_number_on_are_those_of_a_whole_pass(tmp_path: Path, name: str) -> None:
+    kinds: dict[str, dict[str, Any]] = {"a.mpg": {"codec": "mpeg2video", "rate": 25}, "a.ts": {"rate": 25}}
+    kind = {**TIMED, **RAW, **kinds}[name]
+    kind = {**kind, "options": {"g": "7", **kind.get("options", {})}}  # several key pictures
+    source = VideoFile(encode(tmp_path / name, **kind))
+    whole = [(frame.index, frame.time, number_in(frame.image)) for frame in source]
+    for start in (0, 1, 6, 7, 8, 20, len(whole) - 1):
+        rest = [(frame.index, frame.time, number_in(frame.image)) for frame in source.frames(start)]
+        assert rest == whole[start:]
+    assert list(source.frames(len(whole))) == []
+    if name in TIMED:  # and they are found without decoding what is before
+        assert source.times is not None
+        assert source.times.tolist() == pytest.approx([time for _, time, _ in whole])
+
+
 ONE = 1 << 16
 QUARTERS = {0: (ONE, 0, 0, ONE), 90: (0, ONE, -ONE, 0), 180: (-ONE, 0, 0, -ONE), 270: (0, -ONE, ONE, 0)}
 """Degrees clockwise to a, b, c, d of QuickTime's matrix, by which (x, y) is shown at (a x + c y, b x + d y)."""
@@ -276,6 +292,8 @@ def test_a_folder_is_read_in_natural_order(tmp_path: Path) -> None:
     assert [number_in(frame.image) for frame in frames] == [1, 2, 3, 10]
     assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3])
     assert not any(frame.timed for frame in frames)
+    assert [number_in(frame.image) for frame in source.frames(2)] == [3, 10]
+    assert [frame.index for frame in source.frames(2)] == [2, 3]
     assert [file.name for file in source.files] == ["IMG1.PNG", "img2.png", "img2b.png", "img10.png"]
     assert source.length == 4
 
@@ -448,7 +466,7 @@ def test_open_source_finds_out_what_is_meant(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no such file, folder or camera"):
         open_source(tmp_path / "7")
     with pytest.raises(SourceError, match="no such file, folder or camera"):
-        open_source("rtsp://somewhere/stream")
+        open_source("ftp://somewhere/stream")
 
 
 def film_source(path: Path) -> Source:

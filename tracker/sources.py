@@ -1,4 +1,4 @@
-"""Where pictures come from: video files, folders of images, cameras.
+"""Where pictures come from: video files, folders of images, cameras, network streams.
 
 A source is iterated for its frames. Each iteration over a file or a folder starts from the beginning; a camera goes on
 with its newest picture. Frames are RGB, upright (the rotation a file states is applied) and read-only, and belong to
@@ -8,6 +8,7 @@ whoever receives them.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import threading
@@ -15,6 +16,8 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import av
 import cv2
 import numpy as np
+import numpy.typing as npt
 from av.container import InputContainer
 from av.format import Flags
 from av.packet import Packet
@@ -30,6 +34,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tracker.core import Frame, Image, TrackerError
+from tracker.streams import StreamCapture, shown
 
 if TYPE_CHECKING:  # in the standard library from Python 3.11
     from typing_extensions import Self
@@ -116,23 +121,58 @@ class VideoFile:
             self.pixel_aspect = 1 / aspect if on_side else aspect
 
     def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """The frames from number ``start`` on, counted from 0, as an iteration gives them. The first is found by way
+        of ``times``; where the file gives none, all before it are decoded. ``problem`` is only told by a pass that
+        begins at the beginning."""
         self.problem = None
         self._closed = False
         container, stream = self._open()
         with container:
             reading = _Reading(container, stream)
+            times = self.times if start > 0 else None
+            if times is not None and start >= len(times):
+                return
+            sought = (0, reading.stamped()) if times is None else reading.stamped_from(times, start)
+            if sought is None:  # this container cannot be sought in after all
+                self.times = None
+                yield from self.frames(start)
+                return
+            first, pictures = sought
             step = 1 / (self.rate or 25.0)
             stamp = -step
-            for index, picture in enumerate(reading.pictures()):
+            for index, (picture, stated) in enumerate(pictures, first):
                 if self._closed:
                     return
-                stated = reading.stamp(picture) if self._timed else None
+                stated = stated if self._timed else None
                 stamp = stamp + step if stated is None else stated
                 if not self._timed:
                     stamp = index * step
-                yield Frame(self._image(picture), index, stamp, timed=stated is not None)
-            problem = reading.problem()
+                if index >= start:
+                    yield Frame(self._image(picture), index, stamp, timed=stated is not None)
+            problem = reading.problem() if start <= 0 else None
             self.problem = problem and f"{self.path}: {problem}"
+
+    @cached_property
+    def times(self) -> npt.NDArray[np.float64] | None:
+        """Presentation times (N,) of all pictures in seconds, in order, read from the packets without decoding; None
+        where the file does not give every one."""
+        container, stream = self._open()
+        with container:
+            if not self._timed or stream.time_base is None:
+                return None
+            in_places = container.format.name == "avi"
+            ticks: list[int | None] = []
+            try:
+                for packet in container.demux(stream):
+                    if packet.size and not packet.is_discard:
+                        ticks.append(packet.dts if in_places else packet.pts)
+            except av.error.FFmpegError as error:
+                log.info("%s: %s", self.path, error)
+            known = [tick for tick in ticks if tick is not None]
+            return np.sort(np.array(known)) * float(stream.time_base) if known and len(known) == len(ticks) else None
 
     def __enter__(self) -> Self:
         return self
@@ -282,6 +322,32 @@ class _Reading:
             self._note_damage(error)
         yield from self._decode(None)
 
+    def stamped(self) -> Iterator[tuple[VideoFrame, float | None]]:
+        """All pictures with their times in seconds."""
+        return ((picture, self.stamp(picture)) for picture in self.pictures())
+
+    def stamped_from(
+        self, times: npt.NDArray[np.float64], start: int
+    ) -> tuple[int, Iterator[tuple[VideoFrame, float | None]]] | None:
+        """The pictures with their times from a key picture on that is not after number ``start`` of ``times``, and
+        the number of the first; None where there is no way to get there. A container that lands too late is sent
+        farther back."""
+        assert self._stream.time_base is not None
+        for back in (0.0, 1.0, 10.0, math.inf):
+            ticks = int(max(times[start] - back, times[0]) / self._stream.time_base)
+            try:
+                self._container.seek(ticks, stream=self._stream)
+            except av.error.FFmpegError as error:
+                log.info("%s: %s", self._container.name, error)
+                return None
+            if self._places is not None:
+                self._places.clear()
+            pictures = self.stamped()
+            first, stamp = next(pictures, (None, None))
+            if first is not None and stamp is not None and stamp <= times[start] + 1e-6:
+                return int(np.searchsorted(times, stamp - 1e-6)), chain([(first, stamp)], pictures)
+        return None
+
     def _decode(self, packet: Packet[Any] | None) -> Iterator[VideoFrame]:
         if self._places is not None and packet is not None and packet.dts is not None:
             self._places.append(packet.dts)
@@ -369,11 +435,15 @@ class ImageFolder:
         self.size: tuple[int, int] = (first.shape[1], first.shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """The frames from number ``start`` on, counted from 0."""
         assert self.rate is not None
         self.problem = None
         self._closed = False
         unreadable = []
-        for index, file in enumerate(self.files):
+        for index, file in enumerate(self.files[start:], start):
             if self._closed:
                 return
             image = _read_image(file)
@@ -444,7 +514,8 @@ class Camera:
     this computer. A second iteration goes on where the first left off.
 
     ``which`` is the index of a camera or its name, or a part of the name that only one camera has. ``capture``
-    replaces the device. An iteration raises SourceError when the camera has given no picture for ``patience`` seconds.
+    replaces the device, and ``remedy`` is then what to do when it gives no picture. An iteration raises SourceError
+    when the camera has given no picture for ``patience`` seconds.
 
     Raises SourceError when there is no such camera, or no first picture within ``start`` seconds.
     """
@@ -453,7 +524,13 @@ class Camera:
     length: int | None = None
 
     def __init__(
-        self, which: int | str = 0, *, capture: Capture | None = None, start: float = 10.0, patience: float = 2.0
+        self,
+        which: int | str = 0,
+        *,
+        capture: Capture | None = None,
+        start: float = 10.0,
+        patience: float = 2.0,
+        remedy: str = "close other programs that use it, or plug it in again",
     ) -> None:
         self.rate: float | None = None
         self.problem: str | None = None
@@ -463,7 +540,7 @@ class Camera:
             self.rate = device.get(cv2.CAP_PROP_FPS) or None
             capture = device
         self.name = which if isinstance(which, str) else f"camera {which}"
-        self._patience = patience
+        self._patience, self._remedy = patience, remedy
         self._capture = capture
         self._index = 0
         self._first: float | None = None
@@ -478,9 +555,7 @@ class Camera:
             newest = self._newest
         if newest is None:
             self.close()
-            raise SourceError(
-                f"{self.name}: it gives no picture; close other programs that use it, or plug it in again"
-            )
+            raise SourceError(f"{self.name}: it gives no picture; {self._remedy}")
         self.size: tuple[int, int] = (newest[0].shape[1], newest[0].shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
@@ -491,7 +566,7 @@ class Camera:
             if self._closed:
                 return
             if newest is None:
-                raise SourceError(f"{self.name}: it gives no more pictures; plug it in again")
+                raise SourceError(f"{self.name}: it gives no more pictures; {self._remedy}")
             picture, stamp = newest
             if self._first is None:
                 self._first = stamp
@@ -591,9 +666,21 @@ def _open_device(index: int) -> cv2.VideoCapture:
         cv2.setLogLevel(level)
 
 
+def open_stream(address: str, *, timeout: float = 5.0, patience: float = 30.0) -> Camera:
+    """The live pictures of an ``http://`` (MJPEG) or ``rtsp://`` address, as of a camera: the newest, each time one is
+    asked for. A connection that gives nothing for ``timeout`` seconds is made anew; an iteration raises SourceError
+    after ``patience`` seconds without a picture.
+
+    Raises SourceError when the address cannot be reached or gives no picture.
+    """
+    capture = StreamCapture(address, timeout=timeout)
+    remedy = "check the address, the network and the camera behind it"
+    return Camera(shown(address), capture=capture, start=2 * timeout, patience=patience, remedy=remedy)
+
+
 def open_source(text: str | Path) -> Source:
-    """The source that ``text`` names: the index of a camera or ``camera:NAME``, a folder of images, an image or a
-    video file. A Path is never taken for a camera.
+    """The source that ``text`` names: the index of a camera or ``camera:NAME``, an ``http://``, ``https://`` or
+    ``rtsp://`` address, a folder of images, an image or a video file. A Path is never taken for a camera or an address.
 
     Raises SourceError, in one line, when there is no such thing or it cannot be read.
     """
@@ -603,6 +690,8 @@ def open_source(text: str | Path) -> Source:
         kind, colon, which = text.partition(":")
         if kind == "camera" and colon:
             return Camera(int(which) if re.fullmatch("[0-9]+", which) else which)
+        if kind in ("http", "https", "rtsp") and which.startswith("//"):
+            return open_stream(text)
     path = Path(text)
     if path.is_dir() or (path.suffix.lower() in IMAGE_SUFFIXES and path.exists()):
         return ImageFolder(path)

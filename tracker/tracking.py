@@ -93,7 +93,7 @@ class Tracker:
         """The faces in the next frame. Frames come in order; a jump back in time starts all tracks anew."""
         now, image = frame.time, frame.image
         if now < self._time:
-            self._tracks, self._lost, self._looked = [], [], -math.inf
+            self.restart()
         self._time = now
         clock = _Clock()
         self._follow(image, now)
@@ -124,6 +124,10 @@ class Tracker:
         faces = (self._smoothed(track, now),)
         clock.lap("smooth")
         return Result(frame, faces, clock.milliseconds)
+
+    def restart(self) -> None:
+        """Forget all faces, as the next frame does not follow the last; their ids are not given again."""
+        self._tracks, self._lost, self._looked = [], [], -math.inf
 
     def _follow(self, image: Image, now: float) -> None:
         """Locate every face anew from the crop about its last points."""

@@ -1,0 +1,114 @@
+"""What the window remembers from one start to the next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from PyQt6.QtCore import QSettings
+
+RECENT = 8
+"""How many files and addresses are remembered."""
+FASTEST = math.inf
+"""The speed at which a file is played as fast as it goes."""
+MEAN, NO_MAP = -2, -1
+"""What ``Settings.map`` lays over the face beside the numbers of the maps: their mean, or nothing."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice of the user, with its default. ``model`` and ``other`` (for the comparison, or empty) are names in
+    ``weights/`` or paths; ``cutoff`` (Hz) and ``beta`` are the One-Euro filter's; ``speed`` is a factor; ``map`` the
+    attention map over the face, from 0, MEAN or NO_MAP, with ``opacity`` from 0 to 1."""
+
+    model: str = "trnet-68"
+    other: str = ""
+    overlaid: bool = False
+    device: str = "cpu"
+    detector: str = "far"
+    max_faces: int = 4
+    smooth: bool = True
+    cutoff: float = 1.5
+    beta: float = 12.0
+    speed: float = 1.0
+    loop: bool = False
+    points: bool = True
+    edges: bool = True
+    ids: bool = True
+    boxes: bool = False
+    crop: bool = False
+    pose: bool = False
+    map: int = NO_MAP
+    opacity: float = 0.5
+    whole: bool = False
+    colours: str = "system"
+    record_csv: bool = True
+    record_video: bool = True
+    folder: str = ""
+    recent: tuple[str, ...] = ()
+
+    def with_recent(self, text: str) -> Settings:
+        """These settings with ``text`` as the newest of the recent sources."""
+        return replace(self, recent=(text, *(other for other in self.recent if other != text))[:RECENT])
+
+    @property
+    def out(self) -> Path:
+        """The folder for recordings and screenshots."""
+        return Path(self.folder) if self.folder else Path.home() / "landmark-tracker"
+
+
+def store() -> QSettings:
+    """The file the settings are kept in."""
+    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "landmark-tracker", "landmark-tracker")
+
+
+def load() -> Settings:
+    """The settings as last saved; what is missing or makes no sense has its default."""
+    kept, known = store(), {}
+    for field in fields(Settings):
+        if kept.contains(field.name):
+            value = _parsed(kept.value(field.name), field.default)
+            if value is not None:
+                known[field.name] = value
+    return _sensible(Settings(**known))
+
+
+def save(settings: Settings) -> None:
+    """Keep the settings. A disc that is full or may not be written is no reason to complain."""
+    kept = store()
+    for field in fields(Settings):
+        value = getattr(settings, field.name)
+        kept.setValue(field.name, list(value) if isinstance(value, tuple) else str(value))
+    kept.sync()
+
+
+def _parsed(text: Any, default: Any) -> Any:
+    """What a value of the file says, of the kind of its default, or None."""
+    if isinstance(default, tuple):
+        return tuple(text) if isinstance(text, list) else (text,) if isinstance(text, str) and text else ()
+    try:
+        return {"True": True, "False": False}[text] if isinstance(default, bool) else type(default)(text)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _sensible(settings: Settings) -> Settings:
+    """Within the ranges that the window offers, whatever was written into the file."""
+
+    def between(value: float, low: float, high: float, default: float) -> float:
+        return min(max(value, low), high) if math.isfinite(value) else default
+
+    return replace(
+        settings,
+        device=settings.device if settings.device in ("cpu", "cuda") else "cpu",
+        detector=settings.detector if settings.detector in ("near", "far") else "far",
+        colours=settings.colours if settings.colours in ("system", "light", "dark") else "system",
+        max_faces=min(max(settings.max_faces, 1), 16),
+        cutoff=between(settings.cutoff, 0.1, 10.0, 1.5),
+        beta=between(settings.beta, 0.0, 50.0, 12.0),
+        speed=settings.speed if settings.speed > 0 else 1.0,
+        opacity=between(settings.opacity, 0.0, 1.0, 0.5),
+        map=max(settings.map, MEAN),
+    )
