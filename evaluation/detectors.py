@@ -23,6 +23,7 @@ import numpy as np
 from tqdm import tqdm
 
 from evaluation.command import Parser
+from evaluation.subject import EvaluationError
 from tracker.core import Array, Box, Image, TrackerError
 from tracker.datasets import DataError, kept_apart, pictures_300w, pictures_lfw_net, read_picture
 from tracker.detector import Detection, Detector, load_detector, roll
@@ -45,6 +46,8 @@ LOWEST = 0.1
 """Score from which on detections are asked for; recall is then read off at a number of false positives."""
 FALSE = 0.01
 """False positives a frame without a face at which recall is compared."""
+COLOURS = ("#0072b2", "#56b4e9", "#d55e00", "#e69f00", "#009e73", "#cc79a7")
+LINES = ("o-", "s-", "o--", "s--", "^:", "v:")
 NO_FACE = ("chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_right.png", "microaneurysms.png", "logo.png")
 """Pictures in scikit-image's wheel that hold no person's face and that our detector was not trained on."""
 
@@ -232,6 +235,35 @@ def table(report: Mapping[str, object], names: Sequence[str], key: str) -> list[
     return lines
 
 
+def plot(report: Mapping[str, object], names: Sequence[str], path: Path) -> None:
+    """Recall over each condition, the mean of both sets, one curve a detector, as a picture. EvaluationError when
+    matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EvaluationError("the curves need matplotlib; pip install 'landmark-tracker[evaluation]'") from error
+    sets = list(report["faces"])  # type: ignore[call-overload]
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    units = {
+        "size": "side, pixels",
+        "roll": "degrees",
+        "blur": "deviation, sides of the face",
+        "darkness": "light left",
+    }
+    for axes, (condition, values) in zip(figure.subplots(1, 4, sharey=True), CONDITIONS.items(), strict=True):
+        for name, colour, line in zip(names, COLOURS, LINES, strict=False):
+            rows = [[report[f"{title} {condition} {value:g}"][name]["recall"] for value in values] for title in sets]  # type: ignore[index]
+            axes.plot(range(len(values)), 100 * np.mean(rows, 0), line, color=colour, label=name)
+        axes.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=7)
+        axes.set(title=condition, xlabel=units[condition], ylim=(0, 102))
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel(f"recall, % at {FALSE:g} false a frame")
+    figure.axes[2].legend(fontsize=8)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    figure.savefig(part, dpi=110)
+    os.replace(part, path)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m evaluation.detectors", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds lfw_net_5pt and 300w (data)")
@@ -241,7 +273,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--faces", type=int, default=300, help="at most so many faces of each set (300)")
     parser.add_argument("--empty", type=int, default=600, help="frames without a face (600)")
     parser.add_argument("--no-face", type=Path, metavar="VIDEO", help="a recording that holds no face, to be added")
-    parser.add_argument("--out", type=Path, help="write everything to this file (.json)")
+    parser.add_argument("--out", type=Path, help="write everything to this file (.json), and curves beside it (.png)")
     given = parser.parse_args(arguments)
     names = given.detectors.split(",")
     if hasattr(os, "sched_setaffinity"):
@@ -260,6 +292,7 @@ def main(arguments: list[str] | None = None) -> int:
         part = given.out.with_name(given.out.name + ".part")
         part.write_text(json.dumps(report, indent=1) + "\n")
         os.replace(part, given.out)
+        plot(report, names, given.out.with_suffix(".png"))
     return 0
 
 

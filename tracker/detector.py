@@ -45,8 +45,9 @@ recordings, in which they may be small (341 because a picture of 4:3 then is 256
 
 STRIDES = (8, 16, 32)
 """Input pixels from cell to cell of each level; the network has them too."""
-THRESHOLD = 0.5
-"""Score from which on something is a face."""
+THRESHOLD = 0.7
+"""Score from which on something is a face: about one frame in a hundred that holds none has one nevertheless
+(``python -m evaluation.detectors``)."""
 SAME = 0.4
 """Intersection over union from which on two candidates are one face."""
 
@@ -62,7 +63,7 @@ def roll(points: Array) -> float:
 class FaceDet:
     """The project's own detector, from a file that ``tracker.training`` wrote, with an input ``side`` pixels long."""
 
-    def __init__(self, path: Path, side: int, threshold: float = THRESHOLD) -> None:
+    def __init__(self, path: Path, side: int, threshold: float) -> None:
         self._backend, self._side, self._threshold = OnnxBackend(path), side, threshold
         if self._backend.spec.network != "facedet":
             raise DetectorError(f"{path}: holds a landmark network, not a face detector; give it as --model")
@@ -163,7 +164,7 @@ class YuNet:
     """OpenCV's FaceDetectorYN with a file of YuNet's weights, which landmark-tracker does not bring. What its boxes
     hold is of no matter: the square of the landmarks is fitted to its five points."""
 
-    def __init__(self, path: Path, side: int, threshold: float = THRESHOLD) -> None:
+    def __init__(self, path: Path, side: int, threshold: float) -> None:
         try:
             self._network = cv2.FaceDetectorYN.create(str(path), "", (side, side), threshold)
         except cv2.error as error:
@@ -207,7 +208,7 @@ class BlazeFace:
     are asked until one finds a face: ``far`` misses some that fill the picture. The mouth is one point, given for both
     corners. The model files are in MediaPipe's wheel; nothing is downloaded or sent."""
 
-    def __init__(self, settings: Sequence[str], threshold: float = THRESHOLD) -> None:
+    def __init__(self, settings: Sequence[str], threshold: float) -> None:
         with _quiet():
             try:
                 from mediapipe.python.solutions.face_detection import FaceDetection
@@ -246,23 +247,25 @@ def _of_mediapipe(item: Any, fit: tuple[float, float], width: int, height: int) 
 MEDIAPIPE = {"mediapipe": ("far", "near"), "mediapipe-near": ("near",), "mediapipe-far": ("far",)}
 
 
-def load_detector(name: str | Path = "near", threshold: float = THRESHOLD) -> Detector:
+def load_detector(name: str | Path = "near", threshold: float | None = None) -> Detector:
     """The face detector ``near`` (cameras) or ``far`` (recordings); MediaPipe's, of a name in MEDIAPIPE; or that of a
     .onnx file: one that ``tracker.training`` wrote, or YuNet's, either at the size of ``far``.
 
-    It gives what scores at least ``threshold``. DetectorError when it cannot be had."""
+    It gives what scores at least ``threshold``, by default THRESHOLD for ours and 0.5 for the others'. DetectorError
+    when it cannot be had."""
+    least, theirs = (THRESHOLD, 0.5) if threshold is None else (threshold, threshold)
     if name in SETTINGS:
-        return FaceDet(weights_folder() / FACEDET, SETTINGS[str(name)], threshold)
+        return FaceDet(weights_folder() / FACEDET, SETTINGS[str(name)], least)
     if name in MEDIAPIPE:
-        return BlazeFace(MEDIAPIPE[str(name)], threshold)
+        return BlazeFace(MEDIAPIPE[str(name)], theirs)
     path = Path(name)
     if path.suffix == ".onnx":
         if not path.is_file():
             raise DetectorError(f"--detector {path}: there is no such file")
         try:
-            return FaceDet(path, SETTINGS["far"], threshold)
+            return FaceDet(path, SETTINGS["far"], least)
         except ModelError:
-            return YuNet(path, SETTINGS["far"], threshold)
+            return YuNet(path, SETTINGS["far"], theirs)
     raise DetectorError(
         f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file"
     )
