@@ -19,7 +19,7 @@ from tracker.sinks import CSVSink, Sink, SinkError, VideoSink, open_sink
 from tracker.sources import ImageFolder, Source, VideoFile
 from tracker.video import video_suffix
 
-TWO = Markup("two", 2, {}, (), (1, 0), ((0,), (1,)))
+TWO = Markup("two", 2, {}, (), (1, 0), ((0,), (1,)), (0, 0, 1))
 
 
 def plain(result: Result) -> Image:

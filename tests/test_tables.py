@@ -19,7 +19,7 @@ from tracker.markup import IBUG68, Markup
 from tracker.signals import measure
 from tracker.tables import CSVSink, JSONSink, NPZSink, ParquetSink, PtsSink, Rows
 
-THREE = Markup("three", 3, {}, (), (0, 1, 2), ((0,), (1,)))
+THREE = Markup("three", 3, {}, (), (0, 1, 2), ((0,), (1,)), (0, 0, 1))
 POINTS = np.array([(1.25, 2), (3, -4.5), (1000.0625, 0)])
 
 

@@ -254,21 +254,28 @@ def load_detector(name: str | Path = "near", threshold: float | None = None) -> 
     It gives what scores at least ``threshold``, by default THRESHOLD for ours and 0.5 for the others'. DetectorError
     when it cannot be had."""
     least, theirs = (THRESHOLD, 0.5) if threshold is None else (threshold, threshold)
-    if name in SETTINGS:
-        return FaceDet(weights_folder() / FACEDET, SETTINGS[str(name)], least)
-    if name in MEDIAPIPE:
+    path = detector_file(name)
+    if path is None:
         return BlazeFace(MEDIAPIPE[str(name)], theirs)
-    path = Path(name)
-    if path.suffix == ".onnx":
-        if not path.is_file():
-            raise DetectorError(f"--detector {path}: there is no such file")
-        try:
-            return FaceDet(path, SETTINGS["far"], least)
-        except ModelError:
-            return YuNet(path, SETTINGS["far"], theirs)
-    raise DetectorError(
-        f"--detector {name}: unknown; use {', '.join(SETTINGS)}, mediapipe, or the path of a .onnx file"
-    )
+    side = SETTINGS.get(str(name), SETTINGS["far"])
+    try:
+        return FaceDet(path, side, least)
+    except ModelError:
+        return YuNet(path, side, theirs)
+
+
+def detector_file(name: str | Path) -> Path | None:
+    """The weights of the detector of that name, None where they are in MediaPipe's wheel; DetectorError when there is
+    no such detector."""
+    path = weights_folder() / FACEDET if name in SETTINGS else Path(name)
+    if name in MEDIAPIPE:
+        return None
+    if path.suffix != ".onnx":
+        known = ", ".join(SETTINGS)
+        raise DetectorError(f"--detector {name}: unknown; use {known}, mediapipe, or the path of a .onnx file")
+    if not path.is_file():
+        raise DetectorError(f"--detector {path}: there is no such file")
+    return path
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import onnxruntime
 
 from tracker._version import __version__
 from tracker.core import Box, Face, Frame, Image, Result
-from tracker.detector import Detector, load_detector
+from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
 from tracker.files import Bytes, remove, write_json
 from tracker.jobs import InputError, Job
@@ -88,19 +88,21 @@ class Settings:
             raise InputError("--attention does not go with --smooth zero-lag; use live or none")
 
 
-def machine(settings: Settings) -> tuple[LandmarkModel, Detector, str]:
-    """The model, the detector and the SHA-256 of the model's file, loaded once in a process. Raises TrackerError when
-    they cannot be had, or the model has no attention maps to show."""
-    model, detector, digest = _machine(settings.model, settings.device, settings.detector)
+def machine(settings: Settings) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
+    """The model, the detector, and the SHA-256 of the file of each (None for one that has no file), loaded once in a
+    process. Raises TrackerError when they cannot be had, or the model has no attention maps to show."""
+    model, detector, digests = _machine(settings.model, settings.device, settings.detector)
     if settings.attention and "attention_0" not in model.spec.outputs:
         raise InputError(f"--attention: {settings.model} gives no attention maps; choose an AAN model")
-    return model, detector, digest
+    return model, detector, digests
 
 
 @lru_cache(maxsize=1)
-def _machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, str]:
-    loaded = load_model(model, device)
-    return loaded, load_detector(detector), hashlib.sha256(loaded.backend.path.read_bytes()).hexdigest()
+def _machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
+    loaded, finder = load_model(model, device), load_detector(detector)
+    files = {"model": loaded.backend.path, "detector": detector_file(detector)}
+    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() if path else None for name, path in files.items()}
+    return loaded, finder, digests
 
 
 def record_path(job: Job) -> Path:
@@ -114,7 +116,7 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     Raises TrackerError when the recording cannot be read or an output not be written; nothing is left of it then.
     """
     start = perf_counter()
-    model, detector, digest = machine(settings)
+    model, detector, digests = machine(settings)
     with open_source(job.source) as source:
         remove(record_path(job))
         run = _Run(job, settings, model, source)
@@ -128,7 +130,8 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
             raise
         record = run.record()
     record |= {
-        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": digest},
+        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": digests["model"]},
+        "detector": {"name": settings.detector, "sha256": digests["detector"]},
         "seconds": round(perf_counter() - start, 3),
     }
     write_json(record_path(job), record)
@@ -144,7 +147,7 @@ def is_whole(job: Job, settings: Settings) -> bool:
             record["schema"] == f"landmark-tracker/run/{RUN_VERSION}"
             and record["whole"]
             and record["settings"] == _plain(asdict(settings))
-            and record["model"]["sha256"] == machine(settings)[2]
+            and {part: record[part]["sha256"] for part in ("model", "detector")} == machine(settings)[2]
             and record["versions"]["landmark-tracker"] == __version__
             and record["input"]["measure"] == _measure(job.source)
             and all(out["bytes"] == _measure(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
