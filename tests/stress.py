@@ -76,6 +76,7 @@ def start(inputs: Path, out: Path, *words: str, session: bool = False) -> subpro
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=session,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # ignored when the tests run in background
     )
 
 
