@@ -56,7 +56,7 @@ def attentive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     class Both(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.points, self.maps = build("trnet20", 68), build("aan", 68)
+            self.points, self.maps = build("trnet20", 68, known.spec.options), build("aan", 68)
             self.points.load_state_dict(load_file(str(known.backend.path.with_suffix(".safetensors"))))
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:

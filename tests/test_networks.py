@@ -28,7 +28,7 @@ def run(network: nn.Module, count: int = 1) -> dict[str, torch.Tensor]:
     return network(torch.zeros(count, 3, network.input_size, network.input_size))
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS))
+@pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"facedet"}))
 @pytest.mark.parametrize("points", [5, 68])
 def test_a_network_gives_any_number_of_points(name: str, points: int) -> None:
     assert run(build(name, points).eval(), 3)["points"].shape == (3, points, 2)

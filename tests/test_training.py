@@ -341,7 +341,8 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "trnet-68", "--data", str(data)]) == 0
-    heading, line = capsys.readouterr().out.strip().split("\n")
+    heading, line, *trust = capsys.readouterr().out.strip().split("\n")
     assert "2 faces" in heading
     assert line.startswith("trnet-68")
     assert len(line.split()) == 4
+    assert all(line.startswith("trnet-68: ") for line in trust)

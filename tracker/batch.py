@@ -131,16 +131,17 @@ def _track(index: int, job: Job, settings: Settings) -> Record | None:
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process that is started meanwhile leaves Ctrl-C to this one from its first moment."""
-    if threading.current_thread() is not threading.main_thread():
+def _ctrl_c_later() -> Iterator[None]:
+    """Ctrl-C waits until the end of this, and a process that is started meanwhile leaves it to this one from its first
+    moment, as it inherits the waiting."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Lanes:
@@ -176,7 +177,7 @@ class _Lanes:
         lane = self._idle.pop()
         self._tries[index] += 1
         work = partial(_track, index, self._todo[index], self._settings)
-        with _deaf_to_ctrl_c():
+        with _ctrl_c_later():
             try:
                 future = lane.submit(work)
             except BrokenProcessPool:  # it was killed when it had nothing to do
