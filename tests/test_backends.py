@@ -80,7 +80,7 @@ def test_unknown_and_damaged_models(tmp_path: Path) -> None:
         path = tmp_path / f"bad{suffix}"
         with pytest.raises(ModelError, match="no such model"):
             load_model(path)
-        for content in (b"", b"hello", model_files()[0].with_suffix(suffix).read_bytes()[:5000]):
+        for content in (b"", b"hello", FULL[0].with_suffix(suffix).read_bytes()[:5000]):
             path.write_bytes(content)
             with pytest.raises(ModelError, match="bad"):
                 load_model(path)

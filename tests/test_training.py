@@ -339,8 +339,10 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
 
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "trnet-68", "--data", str(data)]) == 0
-    heading, line = capsys.readouterr().out.strip().split("\n")
+    assert main(["compare", "trnet-68", "trnet-68-int8", "--data", str(data)]) == 0
+    heading, first, second, *trust = capsys.readouterr().out.strip().split("\n")
     assert "2 faces" in heading
-    assert line.startswith("trnet-68")
-    assert len(line.split()) == 4
+    assert [line.split()[0] for line in (first, second)] == ["trnet-68", "trnet-68-int8"]
+    assert len(first.split()) == 4
+    assert [line.split(": ")[0] for line in trust] == ["trnet-68"] * 3 + ["trnet-68-int8"] * 3
+    assert [line.split(": ")[1].split()[0] for line in trust[:3]] == ["presence", "confidence", "expected"]
