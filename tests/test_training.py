@@ -14,12 +14,11 @@ from drawn import drawn_face, drawn_labels, shape, write_300w
 
 from tracker import load_model
 from tracker.core import Box
-from tracker.datasets import DataError, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
-from tracker.training.datasets import LARGEST, LabelledFace, kept
+from tracker.training.datasets import LARGEST, DataError, LabelledFace, kept, validation_names
 from tracker.training.loop import Batches, Run, TrainingError, measure, train
 from tracker.training.pictures import plot_log
 from tracker.training.readers import read_300w
@@ -340,9 +339,10 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
 
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["compare", "trnet-68", "--data", str(data)]) == 0
-    heading, line, *trust = capsys.readouterr().out.strip().split("\n")
+    assert main(["compare", "trnet-68", "trnet-68-int8", "--data", str(data)]) == 0
+    heading, first, second, *trust = capsys.readouterr().out.strip().split("\n")
     assert "2 faces" in heading
-    assert line.startswith("trnet-68")
-    assert len(line.split()) == 4
-    assert all(line.startswith("trnet-68: ") for line in trust)
+    assert [line.split()[0] for line in (first, second)] == ["trnet-68", "trnet-68-int8"]
+    assert len(first.split()) == 4
+    assert [line.split(": ")[0] for line in trust] == ["trnet-68"] * 3 + ["trnet-68-int8"] * 3
+    assert [line.split(": ")[1].split()[0] for line in trust[:3]] == ["presence", "confidence", "expected"]
