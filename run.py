@@ -56,11 +56,12 @@ def prepare(job: str, base: str) -> Path:
     print(f"installing what '{job}' needs into {venv} (once)", flush=True)
     if not python.exists():
         subprocess.run([base, "-m", "venv", str(venv)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "--editable", f".[{job}]"], cwd=ROOT, check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable"]
+    for what, name in ((".", "the base environment"), (f".[{job}]", f"with what '{job}' needs it")):
+        subprocess.run([*pip, what], cwd=ROOT, check=True)
+        size = sum(file.stat().st_size for file in venv.rglob("*") if file.is_file() and not file.is_symlink())
+        print(f"{name} is {size / 1e6:.0f} MB", flush=True)
     stamp.write_text(wanted)
-    size = sum(file.stat().st_size for file in venv.rglob("*") if file.is_file() and not file.is_symlink())
-    print(f"the environment is {size / 1e6:.0f} MB", flush=True)
     return python
 
 

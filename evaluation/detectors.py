@@ -142,7 +142,7 @@ def shot(portrait: Portrait, background: Image, condition: str, value: float, rn
     frame = background.copy()
     cv2.warpAffine(image, matrix, (WIDTH, HEIGHT), dst=frame, borderMode=cv2.BORDER_TRANSPARENT)
     if condition == "blur":
-        frame = cv2.GaussianBlur(frame, (0, 0), value * side)  # type: ignore[assignment]
+        frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), value * side), np.uint8)
     if condition == "darkness":
         dark = frame * value + rng.normal(0, 3, frame.shape)
         frame = np.clip(dark, 0, 255).astype(np.uint8)

@@ -187,7 +187,7 @@ def _exposed(
             placed[:, 2] += matrix[:, :2] @ corner
             cv2.warpAffine(patch, placed, motion.size, dst=view, borderMode=cv2.BORDER_TRANSPARENT)
         total += view
-    return total / count
+    return (total / count).astype(np.float32)
 
 
 def write_clip(

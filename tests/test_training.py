@@ -14,11 +14,12 @@ from drawn import drawn_face, drawn_labels, shape, write_300w
 
 from tracker import load_model
 from tracker.core import Box
+from tracker.datasets import DataError, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
-from tracker.training.datasets import LARGEST, DataError, LabelledFace, kept, validation_names
+from tracker.training.datasets import LARGEST, LabelledFace, kept
 from tracker.training.loop import Batches, Run, TrainingError, measure, train
 from tracker.training.pictures import plot_log
 from tracker.training.readers import read_300w

@@ -128,7 +128,7 @@ class Crop:
     def to_frame(self, points: Array) -> npt.NDArray[np.float64]:
         """Points (..., 2) from input pixels to frame pixels."""
         matrix = self.matrix
-        inverse: npt.NDArray[np.float64] = np.linalg.inv(matrix[:, :2])
+        inverse = np.linalg.inv(matrix[:, :2]).astype(np.float64)
         return (points - matrix[:, 2]) @ inverse.T
 
     def cut(self, image: Image, out: Image | None = None) -> Image:

@@ -659,11 +659,12 @@ def _open_camera(which: int | str) -> tuple[cv2.VideoCapture, str]:
 def _open_device(index: int) -> cv2.VideoCapture:
     """A camera opened through the system's own interface, or one that is not open, without cv2's own warnings."""
     backends = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
-    level = cv2.setLogLevel(0)
+    log: Any = cv2  # whose stubs do not know these
+    level = log.setLogLevel(0)
     try:
         return cv2.VideoCapture(index, backends.get(sys.platform, cv2.CAP_ANY))
     finally:
-        cv2.setLogLevel(level)
+        log.setLogLevel(level)
 
 
 def open_stream(address: str, *, timeout: float = 5.0, patience: float = 30.0) -> Camera:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tracker.annotations import write_pts
 from tracker.core import Face, Points, Result
@@ -220,7 +219,7 @@ class NPZSink(_Table):
             np.array(values, kind) for values, kind in zip(kept, kinds, strict=True)
         )
         others = others.reshape(-1, len(SIGNAL_COLUMNS))
-        arrays: dict[str, npt.NDArray[Any]] = {
+        arrays: dict[str, Any] = {
             "frame": frame,
             "face_id": number,
             "timestamp": time,

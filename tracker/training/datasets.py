@@ -104,7 +104,7 @@ def kept(
         scale = LARGEST / side
         size = (max(int(part.shape[1] * scale), 1), max(int(part.shape[0] * scale), 1))
         factors = np.array([size[0] / part.shape[1], size[1] / part.shape[0]], np.float32)
-        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        part = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
 
     def moved(places: Points) -> Points:
         places = places - start

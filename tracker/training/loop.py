@@ -350,7 +350,8 @@ def measure(
         needed = [*markup.eyes[0], *markup.eyes[1], *(markup.corners or ())]
         sized &= known[:, needed].all(-1)
     if not sized.all():
-        truth, points, own, eyes, pupils = (values[sized] for values in (truth, points, own, eyes, pupils))
+        all_values: list[Any] = [truth, points, own, eyes, pupils]
+        truth, points, own, eyes, pupils = (values[sized] for values in all_values)
         known = None if known is None else known[sized]
     if len(truth):
         apart = truth - points

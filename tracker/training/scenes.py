@@ -320,7 +320,7 @@ def _photographed(patch: Image, face: npt.NDArray[np.float32], rng: np.random.Ge
             near[...] = light
     if rng.random() < 0.3:
         patch = blurred(patch, rng, side * math.exp(rng.uniform(0, 1.8)))
-    table = np.arange(256, dtype=np.float32)[:, None].repeat(3, 1)
+    table = np.arange(256, dtype=np.float64)[:, None].repeat(3, 1)
     if rng.random() < 0.8:
         dark = rng.uniform(-2.3, -0.5) if rng.random() < 0.17 else rng.normal(0, 0.3)
         gain = math.exp(dark) * np.exp(rng.normal(0, 0.1, 3))
