@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,14 @@ from tracker.training.scenes import Photo, Scenes, asked, textures
 
 COLOURS = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)])
 FIVE = np.array([(40, 40), (80, 40), (60, 60), (45, 85), (75, 85)], np.float32)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def drawn() -> LabelledFace:
@@ -111,7 +120,6 @@ def test_the_loss_asks_only_what_is_known() -> None:
 
 
 def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) -> None:
-    torch.set_num_threads(1)
     photos, pictures = [Photo.of(drawn())], [np.zeros((64, 64, 3), np.uint8)]
 
     def run(folder: str, steps: int) -> dict[str, torch.Tensor]:
@@ -143,7 +151,6 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
 
 def test_it_learns(tmp_path: Path) -> None:
     """Sixty steps on one drawn face."""
-    torch.set_num_threads(1)
     folder = tmp_path / "run"
     run = Run("facedet", {"width": 16}, steps=60, batch=4, rate=5e-3)
     pictures = [np.full((64, 64, 3), 90, np.uint8)]

@@ -307,19 +307,6 @@ def test_300w(tests_of_300w: Path, tmp_path: Path, subset: str, count: int, tota
     assert "ORFormer" in text
 
 
-def test_mediapipe_runs_through_the_same_loop(
-    tests_of_300w: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    words = ["--data", str(tests_of_300w), "--subset", "challenging", "--out", str(tmp_path / "out")]
-    assert w300.main([*words, "--model", "mediapipe"]) == 0
-    assert capfd.readouterr().err == ""
-    report = report_of(tmp_path / "out")
-    assert report["coverage"] == 100
-    assert "its own detector" in report["measured"]["modes"]["detector"]
-    assert report["nme.inter_ocular"] < 12, "its mesh means other places, but not other parts of the face"
-    assert w300.main([*words, "--model", "mediapipe", "--modes", "tracker-gt"]) == 2
-
-
 def test_what_cannot_be_measured_is_one_line(
     tests_of_300w: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

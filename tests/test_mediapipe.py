@@ -1,13 +1,17 @@
 """MediaPipe's detector behind the same interface, in an environment of its own: ``python3 run.py test-mediapipe``."""
 
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from tracker import Tracker, load_detector, load_model
+from tracker.annotations import write_pts
 from tracker.core import Frame
 from tracker.detector import MEDIAPIPE
 
@@ -36,3 +40,23 @@ def test_its_libraries_say_nothing_on_the_terminal(clip: Path, tmp_path: Path) -
     assert done.returncode == 0
     assert "W0000" not in done.stderr
     assert "TensorFlow" not in done.stderr
+
+
+def test_its_face_mesh_runs_through_the_evaluation(
+    portrait: np.ndarray, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """With the points of trnet-68 for truth: its mesh means other places, but not other parts of the face."""
+    tracker = Tracker(load_model("trnet-68"), load_detector("far"))
+    (face,) = tracker.update(Frame(portrait, 0, 0.0)).faces
+    (tmp_path / "ibug").mkdir()
+    cv2.imwrite(str(tmp_path / "ibug" / "one.png"), portrait[:, :, ::-1])
+    write_pts(tmp_path / "ibug" / "one.pts", face.points)
+    words = ["--data", str(tmp_path), "--subset", "challenging", "--out", str(tmp_path / "out"), "--model", "mediapipe"]
+    w300 = importlib.import_module("evaluation.300w")
+    assert w300.main(words) == 0
+    assert capfd.readouterr().err == ""
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["coverage"] == 100
+    assert report["nme.inter_ocular"] < 12
+    assert "its own detector" in report["measured"]["modes"]["detector"]
+    assert w300.main([*words, "--modes", "tracker-gt"]) == 2

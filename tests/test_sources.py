@@ -320,7 +320,7 @@ def test_every_kind_of_image_becomes_upright_rgb(tmp_path: Path) -> None:
     }
     frames = list(ImageFolder(folder_of(tmp_path / "f", images)))
     for frame in frames:
-        red, green, blue = frame.image[2, -3]  # the upper part, or, of the picture on its side, the right
+        red, green, blue = frame.image[2, -3].astype(int)  # the upper part, or, of the picture on its side, the right
         grey = frame.index == 1
         assert (red, green, blue) == pytest.approx((200, 200, 200) if grey else (200, 30, 10), abs=8)
     assert frames[6].image.shape == (30, 20, 3)

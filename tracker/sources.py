@@ -659,8 +659,9 @@ def _open_camera(which: int | str) -> tuple[cv2.VideoCapture, str]:
 def _open_device(index: int) -> cv2.VideoCapture:
     """A camera opened through the system's own interface, or one that is not open, without cv2's own warnings."""
     backends = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
-    log: Any = cv2  # whose stubs do not know these
-    level = log.setLogLevel(0)
+    log: Any = getattr(cv2.utils, "logging", cv2)  # where it is depends on the version
+    level = log.getLogLevel()
+    log.setLogLevel(0)
     try:
         return cv2.VideoCapture(index, backends.get(sys.platform, cv2.CAP_ANY))
     finally:
