@@ -250,7 +250,7 @@ class Tracker:
         """The lost track that this one continues."""
         self._lost = [(lost, since) for lost, since in self._lost if now - since <= MEMORY]
         for index, (lost, _) in enumerate(self._lost):
-            if lost.anchor.iou(track.face.box) > 0.3:
+            if any(_may_be_back(box, track.face.box) for box in (lost.anchor, lost.face.box)):
                 return self._lost.pop(index)[0]
         return None
 
@@ -279,6 +279,13 @@ def views_agree(model: LandmarkModel, face: Face, image: Image) -> bool:
 def _same_face(one: Box, other: Box) -> bool:
     """Whether two boxes cannot be two people: half of the smaller lies in the larger."""
     return one.intersection(other) > 0.5 * min(one.area, other.area)
+
+
+def _may_be_back(lost: Box, found: Box) -> bool:
+    """Whether a face that was lost at one place may be the one found at another: within its own size, and of that size
+    up to a factor of two."""
+    before, after = (max(box.width, box.height) for box in (lost, found))
+    return math.dist(lost.centre, found.centre) < max(before, after) and 0.5 < after / max(before, 1e-9) < 2
 
 
 class _Clock:
