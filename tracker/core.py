@@ -127,9 +127,10 @@ class Crop:
 
     def to_frame(self, points: Array) -> npt.NDArray[np.float64]:
         """Points (..., 2) from input pixels to frame pixels."""
-        matrix = self.matrix
-        inverse = np.linalg.inv(matrix[:, :2]).astype(np.float64)
-        return (points - matrix[:, 2]) @ inverse.T
+        scale = self.side / self.size  # written out: numpy's inverse wakes threads that then spin for a while
+        cos, sin = scale * math.cos(self.angle), scale * math.sin(self.angle)
+        x, y = (points[..., axis] - (self.size / 2 - 0.5) for axis in (0, 1))
+        return np.stack([self.cx + cos * x - sin * y, self.cy + sin * x + cos * y], -1)
 
     def cut(self, image: Image, out: Image | None = None) -> Image:
         """The (size, size, 3) network input cut from ``image``; what lies outside the frame is black.

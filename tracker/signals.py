@@ -120,7 +120,8 @@ def measure(points: Array, markup: Markup, size: tuple[int, int], focal: float |
     x, y, z = (float(value) for value in shift.ravel())
     if rotation[2, 2] < _TURNED:
         return Signals(pitch, yaw, roll, (x, y, z), math.nan, math.nan, math.nan, math.nan)
-    front = np.asarray(points, np.float64) @ np.linalg.inv(rotation[:2, :2]).T
+    (a, b), (c, d) = rotation[:2, :2]  # its inverse written out: numpy's wakes threads that then spin for a while
+    front = np.asarray(points, np.float64) @ (np.array([(d, -b), (-c, a)]) / (a * d - b * c)).T
     left, right = (_height(front, eye) / _width(front, eye) for eye in _EYES[markup.name])
     mouth, unit = _MOUTH[markup.name], _distance(front, (HEAD_POINTS[markup.name][0], HEAD_POINTS[markup.name][3]))
     return Signals(pitch, yaw, roll, (x, y, z), left, right, _height(front, mouth) / unit, _width(front, mouth) / unit)
