@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -16,6 +12,7 @@ import numpy as np
 
 from evaluation.subject import EvaluationError, Locate, Located, Setting, Subject
 from tracker.core import Array, Box, Crop, Frame, Image, Points
+from tracker.detector import quiet
 from tracker.markup import IBUG68
 
 MESH_68 = (
@@ -54,7 +51,7 @@ class MediaPipe:
         return {"model": "mediapipe", "map": list(MESH_68), "version": metadata.version("mediapipe")}
 
     def _made(self, still: bool) -> Any:
-        with _quiet():
+        with quiet():
             mesh = self._make(static_image_mode=still, max_num_faces=4, refine_landmarks=True)
             mesh.process(np.zeros((64, 64, 3), np.uint8))  # the first call logs and takes its time
         return mesh
@@ -82,26 +79,12 @@ class MediaPipe:
 def _mesh(mesh: Any, image: Image) -> list[Points]:
     """The 68 points (68, 2) of every face, in pixels of ``image``."""
     size = np.array([image.shape[1], image.shape[0]], np.float32)
-    with _quiet():
+    with quiet():
         found = mesh.process(np.ascontiguousarray(image)).multi_face_landmarks or []
     return [
         np.array([[face.landmark[i].x, face.landmark[i].y] for i in MESH_68], np.float32) * size - np.float32(0.5)
         for face in found
     ]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps MediaPipe's native libraries from writing their notes over the table and the progress."""
-    sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
 
 
 class Dlib:

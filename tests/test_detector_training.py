@@ -126,7 +126,7 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
         settings = Run("facedet", options={"width": 8}, steps=6, batch=2, decay=0.0)
         settings = Run(**{**settings.__dict__, "steps": steps})
         return train_detector(
-            settings, photos, pictures, photos, tmp_path / folder, save_every=0, scenes=5
+            settings, photos, pictures, photos, tmp_path / folder, ["test"], save_every=0, scenes=5
         ).state_dict()
 
     whole = run("whole", 6)
@@ -144,9 +144,9 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
     with pytest.raises(TrackerError, match="give it as --detector"):
         LandmarkModel(detector._backend)  # type: ignore[attr-defined]
     with pytest.raises(TrainingError, match=r"holds a run with another .*seed"):
-        train_detector(Run("facedet", {"width": 8}, seed=2), photos, pictures, photos, tmp_path / "whole")
+        train_detector(Run("facedet", {"width": 8}, seed=2), photos, pictures, photos, tmp_path / "whole", [])
     with pytest.raises(TrainingError, match="no photos of faces"):
-        train_detector(Run("facedet"), [], pictures, photos, tmp_path / "none")
+        train_detector(Run("facedet"), [], pictures, photos, tmp_path / "none", [])
 
 
 def test_it_learns(tmp_path: Path) -> None:
@@ -154,7 +154,9 @@ def test_it_learns(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run = Run("facedet", {"width": 16}, steps=60, batch=4, rate=5e-3)
     pictures = [np.full((64, 64, 3), 90, np.uint8)]
-    train_detector(run, [Photo.of(drawn())], pictures, [Photo.of(drawn())], folder, validate_every=20, scenes=5)
+    train_detector(
+        run, [Photo.of(drawn())], pictures, [Photo.of(drawn())], folder, ["test"], validate_every=20, scenes=5
+    )
     losses = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     assert losses[-1]["score"] < 0.7 * losses[0]["score"]
     assert losses[-1]["points"] < 0.7 * losses[0]["points"]

@@ -209,7 +209,7 @@ class BlazeFace:
     corners. The model files are in MediaPipe's wheel; nothing is downloaded or sent."""
 
     def __init__(self, settings: Sequence[str], threshold: float) -> None:
-        with _quiet():
+        with quiet():
             try:
                 from mediapipe.python.solutions.face_detection import FaceDetection
             except ImportError as error:
@@ -279,7 +279,7 @@ def detector_file(name: str | Path) -> Path | None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps MediaPipe's native libraries from writing their notes over the program's own output."""
     os.environ.setdefault("GLOG_minloglevel", "3")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
     detecting = commands.add_parser("detector", parents=[data], help="train the face detector, or resume it")
     detecting.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
+    detecting.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     detecting.add_argument("--labelled", type=Path, nargs="*", default=[], help="folders that 'label' wrote")
     detecting.add_argument("--others", type=Path, help="file that 'others' wrote: faces without a label, not asked for")
     detecting.add_argument("--steps", type=int, default=30000, help="(30000)")
@@ -160,7 +161,8 @@ def _detector(given: argparse.Namespace) -> None:
         training += photos([face for face in faces if face.name not in unseen], others)
         validation += photos([face for face in faces if face.name in unseen], others)
     run = Run("facedet", steps=given.steps, batch=given.batch, seed=given.seed)
-    train_detector(run, training, textures(), validation, given.out)
+    sets = ["300w", "ytf68", *(folder.name for folder in given.labelled)]
+    train_detector(run, training, textures(), validation, given.out, sets, given.device)
 
 
 def _refine(given: argparse.Namespace) -> None:

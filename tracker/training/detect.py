@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -23,7 +20,8 @@ from tracker.core import Image
 from tracker.detector import STRIDES, decode, suppress
 from tracker.markup import CELEBA5
 from tracker.networks.facedet import FaceDet
-from tracker.training.loop import Run, TrainingError, _average, normalised
+from tracker.training.loop import Checkpoint, Run, TrainingError, averaged, made_ahead, normalised, optimiser_of
+from tracker.training.pictures import ignored
 from tracker.training.scenes import Photo, Scene, Scenes
 
 
@@ -56,7 +54,7 @@ def _level_loss(logits: Tensor, faces: Tensor, targets: Tensor, states: Tensor) 
     return {"score": score / count, "box": box / count, "points": points / count}
 
 
-def measure(network: FaceDet, scenes: Sequence[Scene], run: Run) -> dict[str, float]:
+def measure(network: FaceDet, scenes: Sequence[Scene], run: Run, device: str = "cpu") -> dict[str, float]:
     """Recall and false positives a picture, both in per cent, at scores of 0.5 and 0.3, and the mean distance of the
     points of found faces in per cent of the side. A hit: the five points are on average within 0.15 sides of the
     truth's (about 0.3 eye distances)."""
@@ -67,7 +65,7 @@ def measure(network: FaceDet, scenes: Sequence[Scene], run: Run) -> dict[str, fl
         image, faces = scene.image, scene.faces
         planes = normalised(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None], run)
         with torch.inference_mode():
-            found = network(planes)
+            found = {name: value.cpu() for name, value in network(planes.to(device)).items()}
         size = (image.shape[0], image.shape[1])
         candidates = suppress(decode(found["scores"][0].numpy(), found["faces"][0].numpy(), size, 0.3))
         total += len(faces)
@@ -98,64 +96,37 @@ def train_detector(
     textures: Sequence[Image],
     validation: Sequence[Photo],
     folder: Path,
+    sets: Sequence[str],
     device: str = "cpu",
     validate_every: int = 1000,
     save_every: float = 180.0,
     scenes: int = 400,
 ) -> FaceDet:
     """Train the detector of ``run`` on scenes of ``photos``, or resume it from ``folder``; the averaged network, which
-    is measured on so many ``scenes`` of the ``validation`` photos.
+    is measured on so many ``scenes`` of the ``validation`` photos. ``sets`` are the names of what the photos are from.
 
     Files as ``loop.train`` writes them. TrainingError when there are no photos, and when ``folder`` holds another run.
     """
     if not photos:
         raise TrainingError("no photos of faces to train the detector on; check --data")
-    folder.mkdir(parents=True, exist_ok=True)
+    ignored(folder)
     cv2.setNumThreads(1)
     torch.manual_seed(run.seed)
     network = FaceDet(CELEBA5.size, **run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": run.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=run.rate)
-    first, checkpoint = 0, folder / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        before = {**asdict(Run()), **saved["run"]}
-        changed = {key for key, value in asdict(run).items() if before[key] != value} - {"steps"}
-        if changed:
-            others = ", ".join(sorted(changed))
-            raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        first = saved["step"]
-
-    def save(step: int) -> None:
-        state = {
-            "offset": (0.0, 0.0),
-            "run": asdict(run),
-            "markup": CELEBA5.name,
-            "sets": ["300w", "ytf68", "lfw_net_5pt", "aflw", "pseudo"],
-            "step": step,
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        }
-        torch.save(state, folder / "checkpoint.part")
-        os.replace(folder / "checkpoint.part", checkpoint)
-
+    optimiser = optimiser_of(network, run)
+    state = Checkpoint(folder, run, CELEBA5, sets, network, average, optimiser)
+    first = state.load(device)
     unseen = Scenes(validation, textures, 1, run.seed + 1)
     pictures = [unseen.scene(256, np.random.default_rng((run.seed + 1, index))) for index in range(scenes)]
     batches = Scenes(photos, textures, run.batch, run.seed)
     sums: dict[str, Tensor] = {}
+    autocast = device != "cpu" or torch.backends.mkldnn.is_available()
     saved_at, since = time.monotonic(), 0
     for step, (images, targets, states) in enumerate(
         tqdm(
-            _stream(batches, first, run.steps),
+            made_ahead(partial(_batch, batches), first, run.steps),
             initial=first,
             total=run.steps,
             unit=" steps",
@@ -168,7 +139,7 @@ def train_detector(
             group["lr"] = run.rate_at(step)
         inputs = normalised(images.to(device), run).to(memory_format=torch.channels_last)
         network.train()
-        with torch.autocast(device, torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16, enabled=autocast):
             cells = network.cells(inputs)
         levels = [(inputs.shape[-1] // stride) ** 2 for stride in STRIDES]
         parts = detection_loss(cells, targets.to(device), states.to(device), levels)
@@ -177,40 +148,24 @@ def train_detector(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
-        _average(average, network, min(run.average, (1 + step) / (10 + step)))
+        averaged(average, network, min(run.average, (1 + step) / (10 + step)))
         for key, value in parts.items():
-            sums[key] = sums.get(key, torch.zeros(())) + value.detach()
+            sums[key] = sums.get(key, torch.zeros((), device=device)) + value.detach()
         since += 1
         if (step + 1) % validate_every == 0 or step + 1 == run.steps:
             means = {key: round(float(value) / since, 4) for key, value in sums.items()}
             sums, since = {}, 0
             line = {"step": step + 1, "time": round(time.time()), "rate": run.rate_at(step), **means}
-            line |= measure(average, pictures, run)
+            line |= measure(average, pictures, run, device)
             with (folder / "log.jsonl").open("a") as file:
                 file.write(json.dumps(line) + "\n")
             tqdm.write(json.dumps(line))
         if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
-            save(step + 1)
+            state.save(step + 1, (0.0, 0.0))
             saved_at = time.monotonic()
     return average
 
 
-def _stream(scenes: Scenes, first: int, last: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """The batches from ``first`` on, made ahead in one thread."""
-
-    def made(step: int) -> tuple[Tensor, Tensor, Tensor]:
-        images, targets, states = scenes[step]
-        return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets), torch.from_numpy(states)
-
-    with ThreadPoolExecutor(1) as worker:
-        ahead: deque[Future[tuple[Tensor, Tensor, Tensor]]] = deque()
-        try:
-            for step in range(first, last):
-                ahead.append(worker.submit(made, step))
-                if len(ahead) > 4:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+def _batch(scenes: Scenes, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    images, targets, states = scenes[step]
+    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(targets), torch.from_numpy(states)

@@ -14,13 +14,13 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -40,6 +40,8 @@ from tracker.training.losses import LOSSES
 from tracker.training.pictures import ignored, plot_log, write_samples
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 class TrainingError(TrackerError):
@@ -104,20 +106,8 @@ class Batches:
         self.masked = any(face.known is not None for faces in sets for face in faces)
 
     def stream(self, first: int) -> Iterator[Batch]:
-        """The batches from ``first`` to the last, made ahead in one thread: numpy and OpenCV leave the
-        interpreter's lock while they work, and a process of its own would need a copy of the pictures."""
-        with ThreadPoolExecutor(1) as worker:
-            ahead: deque[Future[Batch]] = deque()
-            try:
-                for step in range(first, self.run.steps):
-                    ahead.append(worker.submit(self.__getitem__, step))
-                    if len(ahead) > 4:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
+        """The batches from ``first`` to the last."""
+        return made_ahead(self.__getitem__, first, self.run.steps)
 
     def __getitem__(self, step: int) -> Batch:
         run = self.run
@@ -135,6 +125,78 @@ class Batches:
                 masks.append(np.ones(self.markup.size, np.bool_) if known is None else known)
         images = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2)
         return images, torch.from_numpy(np.stack(points)), torch.from_numpy(np.stack(masks)) if masks else None
+
+
+def made_ahead(make: Callable[[int], T], first: int, last: int) -> Iterator[T]:
+    """``make`` of every number from ``first`` to before ``last``, made ahead in one thread: numpy and OpenCV leave the
+    interpreter's lock while they work, and a process of its own would need a copy of the pictures."""
+    with ThreadPoolExecutor(1) as worker:
+        ahead: deque[Future[T]] = deque()
+        try:
+            for step in range(first, last):
+                ahead.append(worker.submit(make, step))
+                if len(ahead) > 4:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def optimiser_of(network: nn.Module, run: Run) -> torch.optim.Optimizer:
+    """AdamW, which lets biases and normalisations be."""
+    groups = [
+        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": run.weight_decay},
+        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=run.rate)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """``checkpoint.pt`` of a run in ``folder``: all that it needs to go on, and to be exported."""
+
+    folder: Path
+    run: Run
+    markup: Markup
+    sets: Sequence[str]
+    network: nn.Module
+    average: nn.Module
+    optimiser: torch.optim.Optimizer
+
+    def load(self, device: str) -> int:
+        """Take up what was saved, if anything was; the step to go on with. TrainingError when it is another run's."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return 0
+        saved = torch.load(path, map_location=device, weights_only=True)
+        before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
+        now = {**asdict(self.run), "markup": self.markup.name}
+        if changed := {key for key, value in now.items() if before[key] != value} - {"steps"}:
+            raise TrainingError(
+                f"{self.folder}: holds a run with another {', '.join(sorted(changed))}; give another --out or the same "
+                "options"
+            )
+        self.network.load_state_dict(saved["network"])
+        self.average.load_state_dict(saved["average"])
+        self.optimiser.load_state_dict(saved["optimiser"])
+        return int(saved["step"])
+
+    def save(self, step: int, offset: tuple[float, float]) -> None:
+        state = {
+            "offset": offset,
+            "run": asdict(self.run),
+            "markup": self.markup.name,
+            "sets": list(self.sets),
+            "step": step,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+        part = self.folder / "checkpoint.part"
+        torch.save(state, part)
+        os.replace(part, self.folder / "checkpoint.pt")
 
 
 def train(
@@ -168,42 +230,12 @@ def train(
     network = build(run.network, markup.size, run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
-    groups = [
-        {"params": [p for p in network.parameters() if p.ndim > 1], "weight_decay": run.weight_decay},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=run.rate)
+    optimiser = optimiser_of(network, run)
     loss_of = LOSSES[run.loss]
     keywords = {"alpha": run.alpha} if run.loss in ("le", "enme") else {}
 
-    first, checkpoint = 0, folder / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
-        now = {**asdict(run), "markup": markup.name}
-        changed = {key for key, value in now.items() if before[key] != value} - {"steps"}
-        if changed:
-            others = ", ".join(sorted(changed))
-            raise TrainingError(f"{folder}: holds a run with another {others}; give another --out or the same options")
-        network.load_state_dict(saved["network"])
-        average.load_state_dict(saved["average"])
-        optimiser.load_state_dict(saved["optimiser"])
-        first = saved["step"]
-
-    def save(step: int, offset: tuple[float, float] = label_offset(dataset)) -> None:
-        state = {
-            "offset": offset,
-            "run": asdict(run),
-            "markup": markup.name,
-            "sets": [faces[0].dataset for faces in sets],
-            "step": step,
-            "network": network.state_dict(),
-            "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-        }
-        torch.save(state, folder / "checkpoint.part")
-        os.replace(folder / "checkpoint.part", checkpoint)
-
+    state = Checkpoint(folder, run, markup, [faces[0].dataset for faces in sets], network, average, optimiser)
+    first = state.load(device)
     size = network.input_size
     stream = Batches(sets, run, size, markup, process, processes).stream(first)
     replica = network if processes == 1 else DistributedDataParallel(network)
@@ -236,7 +268,7 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
         optimiser.step()
-        _average(average, network, min(run.average, (1 + step) / (10 + step)))
+        averaged(average, network, min(run.average, (1 + step) / (10 + step)))
         losses.append(loss.detach())
         if (step + 1) % validate_every == 0 or step + 1 == run.steps:
             mean_loss, losses = torch.stack(losses).mean(), []
@@ -257,7 +289,7 @@ def train(
                 if validation:
                     write_samples(folder / "samples.jpg", validation, predict(average, validation, run, device))
         if process == 0 and (time.monotonic() - saved_at > save_every or step + 1 == run.steps):
-            save(step + 1)
+            state.save(step + 1, label_offset(dataset))
             saved_at = time.monotonic()
     if process > 0:
         return average
@@ -265,7 +297,7 @@ def train(
     offset = (figures["offset_x"], figures["offset_y"]) if dataset in LABEL_OFFSET else (0.0, 0.0)
     final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
     (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
-    save(run.steps, offset)
+    state.save(run.steps, offset)
     return average
 
 
@@ -378,7 +410,7 @@ def _markup(sets: Sequence[Sequence[LabelledFace]]) -> Markup:
 
 
 @torch.no_grad()
-def _average(average: nn.Module, network: nn.Module, keep: float) -> None:
+def averaged(average: nn.Module, network: nn.Module, keep: float) -> None:
     for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if old.is_floating_point():
             old.lerp_(new.detach(), 1 - keep)

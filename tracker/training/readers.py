@@ -148,6 +148,7 @@ TERMS = {
     "celeba": "CelebA training faces: research use only, non-commercial",
     "wflw": "WFLW training faces: research use only",
     "lfw_net_5pt": "LFW and net faces with five points: research use only",
+    "aflw_unlabelled": "AFLW pictures with the landmarks of a model: research use only, non-commercial",
     "pseudo": "pseudo-labels on pictures of the user's own",
 }
 """What a model says of the sets it was trained on."""
