@@ -22,7 +22,7 @@ from tracker.training.export import ExportError
 
 SUFFIX = "-int8"
 
-ON_MAPS = ("Conv", "Relu", "Add", "Mul", "MaxPool", "Pad")
+ON_MAPS = ("Conv", "Relu", "Add", "Mul", "MaxPool", "Pad", "Concat")
 """Operators that are calculated in 8 bits; whatever comes after the last feature map stays in fp32, which costs nothing
 there, and keeps the points, the confidence and the presence as they were."""
 
