@@ -10,6 +10,7 @@ import socket
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -69,7 +70,11 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted = _obey_ctrl_c(window)
     sys.excepthook = _Complaint(window)
     window.show()
-    if given.source and given.source.isdecimal():
+    if given.camera:
+        from app.measure import simulated_camera
+
+        window.start(partial(simulated_camera, given.source or "", given.camera), "simulated camera")
+    elif given.source and given.source.isdecimal():
         window.open_camera(int(given.source), f"camera {given.source}")
     elif given.source:
         window.open(given.source)
@@ -78,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     if given.measure:
         from app.measure import Measurement
 
-        _measurement = Measurement(window, given.measure, STARTED)  # as long as the program runs
+        _measurement = Measurement(window, given.measure, STARTED, given.json)  # as long as the program runs
     code = application.exec()
     if interrupted:
         code = 130
@@ -108,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="play SOURCE in a loop with attention for so long, then print speed, delays and memory",
     )
+    parser.add_argument(
+        "--camera",
+        type=float,
+        metavar="RATE",
+        help="show the video SOURCE as a camera of so many frames a second would",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what --measure finds to a file too")
     return parser
 
 

@@ -23,7 +23,8 @@ CLOSEST = 32.0
 
 
 class View(QWidget):
-    """Shows one Shown at a time. ``delays`` are the last seconds from capture to paint; ``painted`` counts frames."""
+    """Shows one Shown at a time. ``delays`` are the last seconds from capture to paint, ``paints`` those that painting
+    took; ``painted`` counts frames."""
 
     clicked = pyqtSignal(int)
     """The id of the face under a click."""
@@ -42,6 +43,7 @@ class View(QWidget):
         self.shown: Shown | None = None
         self.models: tuple[Spec, ...] = ()
         self.delays: deque[float] = deque(maxlen=300)
+        self.paints: deque[float] = deque(maxlen=300)
         self.painted = 0
         self._fresh = False
         self._buffer: Any = np.empty(0, np.uint8)
@@ -98,6 +100,7 @@ class View(QWidget):
     # Painting
 
     def paintEvent(self, event: QPaintEvent | None) -> None:
+        began = perf_counter()
         painter = QPainter(self)
         painter.fillRect(self.rect(), DARK)
         if self.shown is None:
@@ -123,7 +126,9 @@ class View(QWidget):
         if self._fresh:
             self._fresh = False
             self.painted += 1
-            self.delays.append(perf_counter() - self.shown.captured)
+            now = perf_counter()
+            self.delays.append(now - self.shown.captured)
+            self.paints.append(now - began)
 
     def _take(self, image: Any) -> None:
         """Keep the frame as Qt paints it fastest, in a buffer that is used again."""

@@ -9,8 +9,8 @@ import pytest
 from window_probe import PROBLEM
 
 from tracker import LandmarkModel, load_detector, load_model
-from tracker.demo import write_clip
 from tracker.detector import Detector
+from tracker.portrait import write_clip
 
 # pytest-qt is not loaded of itself (see pyproject.toml), as without Qt's system libraries it would stop every test.
 pytest_plugins = [] if PROBLEM or "pytestqt.plugin" in sys.modules else ["pytestqt.plugin"]

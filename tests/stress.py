@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 
 from tracker.core import Crop, Image
-from tracker.demo import FACE, picture
+from tracker.portrait import FACE, picture
 
 ROOT = Path(__file__).parents[1]
 

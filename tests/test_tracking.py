@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tracker import Crop, Frame, LandmarkModel, Result, Tracker
-from tracker.demo import motion_error, picture
+from tracker.demo import motion_error
 from tracker.detector import Detector
+from tracker.portrait import picture
 from tracker.tracking import views_agree
 
 RATE = 30

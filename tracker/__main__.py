@@ -19,7 +19,7 @@ from tracker.backends import Spec
 from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
 from tracker.jobs import InputError, Job, jobs, shard
-from tracker.model import load_model, model_files
+from tracker.model import PRECISIONS, load_model, model_files
 from tracker.recording import FORMATS, OVERLAY, Record, Settings, is_whole, machine
 from tracker.sources import cameras
 
@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
             for path in model_files():
                 print(_described(load_model(path).spec))
             return 0
+        if given.command == "bench":
+            return _bench(given)
         if given.command == "cameras":
             print("\n".join(f"{index}  {name}" for index, name in cameras()) or "no camera found")
             return 0
@@ -71,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     model = tracking.add_argument_group("tracking").add_argument
     model("--model", default="trnet-68", help="name of a model (see: models) or a model file (default: trnet-68)")
     model("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the model (default: cpu)")
+    model(
+        "--precision", default="fp32", choices=PRECISIONS, help="int8 is faster and a little less exact (default: fp32)"
+    )
     model("--detector", default="far", help="near (a camera), far, mediapipe, or a .onnx file (default: far)")
     model("--max-faces", type=_count, default=4, metavar="N", help="faces to follow (default: 4)")
     model(
@@ -82,9 +87,25 @@ def _parser() -> argparse.ArgumentParser:
     video("--overlay", default="points,edges,ids", metavar="LIST", help=f"any of {','.join(OVERLAY)}, or none")
     video("--attention", action="store_true", help="show AAN's attention maps, and write a sheet of them")
     video("--background", default="picture", metavar="WHAT", help="picture, or blank or blur: nobody can be recognised")
+    measuring = commands.add_parser("bench", help="measure what every stage costs on this machine").add_argument
+    measuring("video", nargs="?", type=Path, metavar="VIDEO", help="one that begins with a face (default: one is made)")
+    measuring("--model", action="append", metavar="NAME", help="one of several to measure (default: all in weights/)")
+    measuring("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the models (default: cpu)")
+    measuring("--rounds", type=_count, default=100, metavar="N", help="calls of each stage (default: 100)")
+    measuring("--out", type=Path, metavar="DIR", help="folder for bench.json and bench.txt")
     commands.add_parser("models", help="list the models at hand")
     commands.add_parser("cameras", help="list the cameras at hand")
     return parser
+
+
+def _bench(given: argparse.Namespace) -> int:
+    from tracker import bench  # it brings the demonstration
+
+    figures = bench.bench(given.video, given.model, given.device, given.rounds)
+    print(bench.report(figures))
+    if given.out:
+        bench.write(figures, given.out)
+    return 0
 
 
 def _count(text: str) -> int:
@@ -98,6 +119,7 @@ def _settings(given: argparse.Namespace) -> Settings:
         formats=tuple(dict.fromkeys(given.format.split(","))),
         model=given.model,
         device=given.device,
+        precision=given.precision,
         detector=given.detector,
         max_faces=given.max_faces,
         smooth=given.smooth,
@@ -191,9 +213,8 @@ def _cores() -> int:
 
 def _described(spec: Spec) -> str:
     size = f"{spec.input_size}x{spec.input_size}"
-    return (
-        f"{spec.name}  {spec.network}, {spec.points.size} points, input {size}, version {spec.version}; {spec.licence}"
-    )
+    network = f"{spec.network} in {spec.precision}"
+    return f"{spec.name}  {network}, {spec.points.size} points, input {size}, version {spec.version}; {spec.licence}"
 
 
 if __name__ == "__main__":

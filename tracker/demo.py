@@ -7,63 +7,22 @@ true motion of the face is known and the tracked one can be held against it.
 from __future__ import annotations
 
 import csv
-import math
 import sys
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from tracker.__main__ import show
 from tracker.batch import Summary, run
-from tracker.core import Crop, Image, TrackerError
+from tracker.core import TrackerError
 from tracker.jobs import InputError, Job
 from tracker.markup import IBUG68
 from tracker.metrics import inter_ocular
+from tracker.portrait import FRAMES, HEIGHT, WIDTH, camera, write_clip
 from tracker.recording import Settings
 from tracker.sources import open_source
-
-WIDTH, HEIGHT, RATE, FRAMES = 640, 480, 30, 300
-FACE = (222.0, 120.0)
-"""Middle of the astronaut's face in the portrait, in pixels."""
-
-
-def camera(number: int) -> Crop:
-    """Where the virtual camera looks in frame ``number``: a square of WIDTH pixels about its picture."""
-    turn = 2 * math.pi * number / FRAMES
-    cx = FACE[0] + 40 * math.sin(2 * turn)
-    cy = FACE[1] + 15 + 15 * math.sin(3 * turn)
-    side = 260 * math.exp(0.3 * math.sin(turn - 1))
-    return Crop(cx, cy, side, WIDTH, math.radians(22) * math.sin(2 * turn + 1))
-
-
-def picture(portrait: Image, number: int) -> Image:
-    """Frame ``number`` (HEIGHT, WIDTH, 3) of the clip."""
-    matrix = camera(number).matrix
-    matrix[1, 2] -= (WIDTH - HEIGHT) / 2
-    return cv2.warpAffine(  # type: ignore[return-value]
-        portrait, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-
-
-def write_clip(path: Path, frames: int = FRAMES) -> None:
-    """The first frames of ten seconds over the portrait, as H.264."""
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        remedy = "pip install 'landmark-tracker[demo]', or give a video"
-        raise InputError(f"the demonstration needs scikit-image's portrait; {remedy}") from error
-    portrait = np.ascontiguousarray(astronaut())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", Fraction(RATE), {"crf": "16", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for number in range(frames):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(portrait, number))))
-        container.mux(stream.encode(None))
 
 
 def tracked_points(path: Path) -> dict[int, npt.NDArray[np.float64]]:

@@ -8,7 +8,7 @@ import platform
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -33,7 +33,7 @@ from tracker.model import LandmarkModel, load_model
 from tracker.quality import Quality
 from tracker.sinks import Sink, open_sink
 from tracker.smoothing import OneEuro, zero_lag
-from tracker.sources import Source, open_source
+from tracker.sources import Source, open_source, read_ahead
 from tracker.tables import VERSION, Rows
 from tracker.tracking import Tracker
 from tracker.video import VideoSink, video_suffix
@@ -58,6 +58,7 @@ class Settings:
     formats: tuple[str, ...] = ("csv",)
     model: str = "trnet-68"
     device: str = "cpu"
+    precision: str = "fp32"
     detector: str = "far"
     max_faces: int = 4
     smooth: str = "live"
@@ -91,15 +92,17 @@ class Settings:
 def machine(settings: Settings) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
     """The model, the detector, and the SHA-256 of the file of each (None for one that has no file), loaded once in a
     process. Raises TrackerError when they cannot be had, or the model has no attention maps to show."""
-    model, detector, digests = _machine(settings.model, settings.device, settings.detector)
+    model, detector, digests = _machine(settings.model, settings.device, settings.precision, settings.detector)
     if settings.attention and "attention_0" not in model.spec.outputs:
         raise InputError(f"--attention: {settings.model} gives no attention maps; choose an AAN model")
     return model, detector, digests
 
 
 @lru_cache(maxsize=1)
-def _machine(model: str, device: str, detector: str) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
-    loaded, finder = load_model(model, device), load_detector(detector)
+def _machine(
+    model: str, device: str, precision: str, detector: str
+) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
+    loaded, finder = load_model(model, device, precision), load_detector(detector)
     files = {"model": loaded.backend.path, "detector": detector_file(detector)}
     digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() if path else None for name, path in files.items()}
     return loaded, finder, digests
@@ -130,7 +133,12 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
             raise
         record = run.record()
     record |= {
-        "model": {"name": model.spec.name, "version": model.spec.version, "sha256": digests["model"]},
+        "model": {
+            "name": model.spec.name,
+            "version": model.spec.version,
+            "precision": model.spec.precision,
+            "sha256": digests["model"],
+        },
         "detector": {"name": settings.detector, "sha256": digests["detector"]},
         "seconds": round(perf_counter() - start, 3),
     }
@@ -304,14 +312,13 @@ class _Run:
 
     def _results(self, update: Callable[[Frame], Result]) -> Iterator[Result]:
         """The result of every frame of the source, its time by stages added up."""
-        before = perf_counter()
-        for frame in self._source:
-            self._milliseconds["decode"] += (perf_counter() - before) * 1000
-            result = update(frame)
-            for stage, spent in result.milliseconds.items():
-                self._milliseconds[stage] += spent
-            yield result
-            before = perf_counter()
+        with closing(read_ahead(self._source)) as reading:
+            for frame, spent in reading:
+                self._milliseconds["decode"] += spent
+                result = update(frame)
+                for stage, spent in result.milliseconds.items():
+                    self._milliseconds[stage] += spent
+                yield result
 
     def _look(self, result: Result) -> None:
         """Take down what the result says about the recording."""

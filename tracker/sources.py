@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
+import queue
 import re
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain
@@ -249,6 +250,44 @@ class VideoFile:
         image = np.ascontiguousarray(image)  # copies only where rows are padded
         image.flags.writeable = False
         return image
+
+
+def read_ahead(source: Source, frames: int = 4) -> Generator[tuple[Frame, float], None, None]:
+    """The frames of ``source``, read in a thread of its own up to so many ahead, each with the milliseconds that
+    reading it took. What the source raises is raised here, after the frames before it."""
+    ahead: queue.Queue[tuple[Frame, float] | BaseException | None] = queue.Queue(frames)
+    stopping = threading.Event()
+
+    def put(what: tuple[Frame, float] | BaseException | None) -> bool:
+        while not stopping.is_set():
+            try:
+                ahead.put(what, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def read() -> None:
+        try:
+            before = time.perf_counter()
+            for frame in source:
+                if not put((frame, (time.perf_counter() - before) * 1000)):
+                    return
+                before = time.perf_counter()
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=read, name=f"reading {source.name}", daemon=True)
+    thread.start()
+    try:
+        while (read_ := ahead.get()) is not None:
+            if isinstance(read_, BaseException):
+                raise read_
+            yield read_
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def open_container(path: Path) -> InputContainer:

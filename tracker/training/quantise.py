@@ -16,11 +16,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from tracker.backends import Spec, network_input, open_backend
+from tracker.model import INT8
 from tracker.training.augment import placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.export import ExportError
-
-SUFFIX = "-int8"
 
 ON_MAPS = ("Conv", "Relu", "Add", "Mul", "MaxPool", "Pad", "Concat")
 """Operators that are calculated in 8 bits; whatever comes after the last feature map stays in fp32, which costs nothing
@@ -51,7 +50,7 @@ def quantise(
     without VNNI add two products in 16 bits, which overflows with 8; ``full_range`` gives them all 8, for processors
     with VNNI only. ExportError when the model is not an .onnx in fp32, or its points are not those of the faces.
     """
-    if path.suffix != ".onnx" or path.stem.endswith(SUFFIX):
+    if path.suffix != ".onnx" or path.stem.endswith(INT8):
         raise ExportError(f"{path}: give a model in fp32, NAME.onnx")
     spec = open_backend(path).spec
     if not faces or faces[0].markup.name != spec.markup:
@@ -68,7 +67,7 @@ def quantise(
             yield network_input(np.stack(pictures), spec)
 
     folder.mkdir(parents=True, exist_ok=True)
-    final = folder / f"{path.stem}{SUFFIX}.onnx"
+    final = folder / f"{path.stem}{INT8}.onnx"
     part = final.with_name(f"{final.stem}.part.onnx")
     root = logging.getLogger()
     level = root.level
@@ -91,7 +90,7 @@ def quantise(
                 weight_type=QuantType.QInt8,
             )
         model = onnx.load(str(part))
-        onnx.helper.set_model_props(model, {Spec.KEY: replace(spec, name=final.stem).to_json()})
+        onnx.helper.set_model_props(model, {Spec.KEY: replace(spec, name=final.stem, precision="int8").to_json()})
         model.producer_name = "landmark-tracker"
         onnx.checker.check_model(model)
         onnx.save(model, str(part))
