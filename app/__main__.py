@@ -60,8 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
     application.setDesktopFileName("landmark-tracker")
     application.setWindowIcon(QIcon(str(Path(__file__).with_name("landmark-tracker.svg"))))
 
+    import cv2
+
     from app.settings import load
     from app.window import Window
+
+    cv2.setNumThreads(1)  # its helpers for single pictures cost more than they gain
 
     settings = load()
     if given.model:

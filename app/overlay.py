@@ -6,6 +6,7 @@ Whoever calls has scaled the painter to frame pixels, with the middle of the upp
 from __future__ import annotations
 
 import functools
+from collections import defaultdict
 from collections.abc import Sequence
 
 import cv2
@@ -111,8 +112,8 @@ def draw_overlay(
 def _draw_map(painter: QPainter, values: npt.NDArray[np.float32], crop: Crop, opacity: float) -> None:
     """Stretch a map over the part of the frame that the crop covers."""
     height, width = values.shape
-    inverse = np.linalg.inv(np.vstack([crop.matrix, (0, 0, 1)]))
-    (a, b, x), (c, d, y) = inverse[0], inverse[1]
+    origin, along, down = crop.to_frame(np.array([(0, 0), (1, 0), (0, 1)])).tolist()
+    (x, y), (a, c), (b, d) = origin, np.subtract(along, origin).tolist(), np.subtract(down, origin).tolist()
     kx, ky = crop.size / width, crop.size / height
     # Pixel edges: an input coordinate u in [0, size] is u - 0.5 by centres, and the painter is 0.5 off the other way.
     x, y = x - (a + b) / 2 + 0.5, y - (c + d) / 2 + 0.5
@@ -131,11 +132,13 @@ def _draw_points(painter: QPainter, face: Face, colour: QColor | None) -> None:
         painter.setPen(_pen(painter, colour, 3.5))
         painter.drawPoints(*places)
         return
-    sure = face.confidence if face.confidence is not None else np.full(len(places), face.score)
-    levels = np.clip(np.nan_to_num(sure) * LEVELS, 0, LEVELS - 1).astype(int)
-    for level in np.unique(levels).tolist():
+    sure = [face.score] * len(places) if face.confidence is None else face.confidence.tolist()
+    by_level: dict[int, list[QPointF]] = defaultdict(list)
+    for place, value in zip(places, sure, strict=True):
+        by_level[min(max(int(value * LEVELS), 0), LEVELS - 1) if value == value else 0].append(place)
+    for level, placed in by_level.items():
         painter.setPen(_pen(painter, confidence_colours()[level], 3.5))
-        painter.drawPoints(*(places[index] for index in np.flatnonzero(levels == level).tolist()))
+        painter.drawPoints(*placed)
 
 
 def _draw_edges(painter: QPainter, face: Face, markup: Markup, colour: QColor) -> None:

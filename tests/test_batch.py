@@ -434,6 +434,19 @@ def test_nobody_can_be_recognised(portrait: np.ndarray, detector: Detector, tmp_
     assert (np.ptp(frame.image) < 8) == (background == "blank")
 
 
+def test_the_precision_is_chosen_and_written(clip: Path, tmp_path: Path) -> None:
+    rows = {}
+    for precision in ("fp32", "int8"):
+        assert track(clip, "--out", tmp_path / precision, "--precision", precision) == 0
+        record = json_of(tmp_path / precision / f"{clip.stem}.run.json")
+        assert record["model"]["precision"] == record["settings"]["precision"] == precision
+        rows[precision] = (tmp_path / precision / f"{clip.stem}.csv").read_text()
+    assert rows["fp32"] != rows["int8"], "another network ran"
+    model = tmp_path / "mine.onnx"
+    model.write_bytes(load_model("trnet-68").backend.path.read_bytes())
+    assert track(clip, "--out", tmp_path / "none", "--model", model, "--precision", "int8") == 2
+
+
 @pytest.fixture(scope="session")
 def attentive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that gives maps as AAN does: trnet-68, with the brightness of its input at four sizes as maps."""

@@ -25,10 +25,11 @@ def test_an_int8_model_is_shipped() -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_a_shipped_int8_model_finds_what_the_fp32_model_finds(path: Path, portrait: np.ndarray) -> None:
-    """The same Spec but for the name; on a tracker's crops of the portrait, points within 1 % of the face in the mean,
-    and confidence and presence within a tenth."""
+    """The same Spec but for name and precision; on a tracker's crops of the portrait, points within 1 % of the face in
+    the mean, and confidence and presence within a tenth."""
     short, full = load_model(path), load_model(path.stem.removesuffix("-int8"))
-    assert replace(short.spec, name=full.spec.name) == full.spec
+    assert replace(short.spec, name=full.spec.name, precision="fp32") == full.spec
+    assert short.spec.precision == "int8"
     assert max(np.abs(array.astype(int)).max() for array in whole_weights(path)) <= 64, "else it needs VNNI"
     assert path.stat().st_size < 0.5 * path.with_name(f"{full.spec.name}.onnx").stat().st_size
     size = full.spec.input_size

@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     measuring("--model", action="append", metavar="NAME", help="one of several to measure (default: all in weights/)")
     measuring("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the models (default: cpu)")
     measuring("--rounds", type=_count, default=100, metavar="N", help="calls of each stage (default: 100)")
+    measuring("--seconds", type=float, default=6.0, metavar="S", help="for the window, each time; 0: without it (6)")
     measuring("--out", type=Path, metavar="DIR", help="folder for bench.json and bench.txt")
     commands.add_parser("models", help="list the models at hand")
     commands.add_parser("cameras", help="list the cameras at hand")
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 def _bench(given: argparse.Namespace) -> int:
     from tracker import bench  # it brings the demonstration
 
-    figures = bench.bench(given.video, given.model, given.device, given.rounds)
+    figures = bench.bench(given.video, given.model, given.device, given.rounds, given.seconds)
     print(bench.report(figures))
     if given.out:
         bench.write(figures, given.out)
