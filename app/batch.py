@@ -25,7 +25,7 @@ from PyQt6.QtWidgets import (
     QWidget,
 )
 
-from app.dialogs import VIDEOS, choose_folder
+from app.dialogs import VIDEOS, choose_folder, dragged_files
 from app.settings import Settings
 from tracker import batch, recording
 from tracker.core import TrackerError
@@ -211,16 +211,12 @@ class BatchWindow(QWidget):
             self.thread_.wait(patience)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        assert event is not None
-        data = event.mimeData()
-        if data and any(url.isLocalFile() for url in data.urls()):
+        if event and dragged_files(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        assert event is not None
-        data = event.mimeData()
-        if data:
-            self.add([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
+        if event:
+            self.add(dragged_files(event))
 
     def _plan(self, inputs: list[Path]) -> list[str]:
         """Take the jobs for these inputs, if they make sense; else what is wrong with them."""

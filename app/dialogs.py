@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from PyQt6.QtCore import PYQT_VERSION_STR, QT_VERSION_STR, Qt
-from PyQt6.QtGui import QAction, QKeySequence
+from PyQt6.QtGui import QAction, QDropEvent, QKeySequence
 from PyQt6.QtWidgets import (
     QDialog,
     QDialogButtonBox,
@@ -33,6 +33,12 @@ where the head is turned. Points are smoothed: lower the cutoff for a steadier p
 <p><b>Compare.</b> Choose a second model under <i>Compare with</i>; the difference is counted in eye distances.</p>
 <p><b>Keep.</b> <i>Record</i> writes a table of all points and an annotated video while it runs. For many files use the
 <i>Queue of recordings</i>.</p>"""
+
+
+def dragged_files(event: QDropEvent) -> list[Path]:
+    """The files and folders that are dragged over a window, or dropped on it."""
+    data = event.mimeData()
+    return [Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()] if data else []
 
 
 def show_help(window: QMainWindow, menus: Sequence[tuple[str, Sequence[QAction]]]) -> None:

@@ -27,7 +27,15 @@ from app.batch import BatchWindow
 from app.charts import Charts
 from app.colours import use_colours
 from app.comparison import difference
-from app.dialogs import choose_address, choose_folder, choose_model, choose_video, show_about, show_help
+from app.dialogs import (
+    choose_address,
+    choose_folder,
+    choose_model,
+    choose_video,
+    dragged_files,
+    show_about,
+    show_help,
+)
 from app.history import History
 from app.panels import AttentionPanel, ModelPanel
 from app.pipeline import News, attentive_models
@@ -352,16 +360,12 @@ class Window(QMainWindow):
     # The window itself
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        assert event is not None
-        data = event.mimeData()
-        if data and any(url.isLocalFile() for url in data.urls()):
+        if event and dragged_files(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:
-        assert event is not None
-        data = event.mimeData()
-        if data:
-            self.open_paths([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
+        if event:
+            self.open_paths(dragged_files(event))
 
     def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)

@@ -23,11 +23,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnxruntime
 from tqdm import tqdm
 
 from tracker import portrait
-from tracker._version import __version__
 from tracker.batch import Done, run
 from tracker.core import Frame, Image, Result, TrackerError
 from tracker.detector import SETTINGS, load_detector, quiet
@@ -35,7 +33,7 @@ from tracker.draw import draw_result
 from tracker.files import Bytes, write_json
 from tracker.jobs import InputError, Job
 from tracker.model import LandmarkModel, load_model, model_files
-from tracker.recording import Settings
+from tracker.recording import Settings, versions
 from tracker.signals import measure
 from tracker.smoothing import OneEuro
 from tracker.sources import open_source
@@ -162,14 +160,7 @@ def _machine() -> Figures:
         "processor": name,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "instructions": [flag for flag in known if flag in flags],
-        "system": f"{platform.system()} {platform.machine()}",
-        "versions": {
-            "landmark-tracker": __version__,
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "onnxruntime": onnxruntime.__version__,
-        },
+        "versions": versions(),
     }
 
 

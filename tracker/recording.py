@@ -164,6 +164,19 @@ def is_whole(job: Job, settings: Settings) -> bool:
         return False
 
 
+def versions() -> dict[str, str]:
+    """What the program and the libraries it stands on are, and the system."""
+    return {
+        "landmark-tracker": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "av": av.__version__,
+        "system": f"{sys.platform} {platform.machine()}",
+    }
+
+
 def _measure(path: Path) -> Record:
     """What tells whether a file or folder has changed: its bytes and when it was changed last, in nanoseconds."""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
@@ -264,15 +277,7 @@ class _Run:
             },
             "outputs": outputs,
             "settings": _plain(asdict(self._settings)),
-            "versions": {
-                "landmark-tracker": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "opencv": cv2.__version__,
-                "onnxruntime": onnxruntime.__version__,
-                "av": av.__version__,
-                "system": f"{sys.platform} {platform.machine()}",
-            },
+            "versions": versions(),
             "milliseconds": {stage: round(spent, 1) for stage, spent in self._milliseconds.items()},
         }
 
