@@ -14,8 +14,18 @@ import numpy as np
 import pytest
 from clips import LATE, STEPS, encode, folder_of, number_in, picture, png, tone_piece
 
-from tracker.core import TrackerError
-from tracker.sources import Camera, ImageFolder, Source, SourceError, VideoFile, _linux_cameras, cameras, open_source
+from tracker.core import Frame, TrackerError
+from tracker.sources import (
+    Camera,
+    ImageFolder,
+    Source,
+    SourceError,
+    VideoFile,
+    _linux_cameras,
+    cameras,
+    open_source,
+    read_ahead,
+)
 
 TIMED: dict[str, dict[str, Any]] = {
     "constant.mp4": {},
@@ -510,3 +520,38 @@ def test_every_source_keeps_the_contract(source: Source) -> None:
     assert source.live == isinstance(source, Camera)
     assert source.problem is None
     source.close()
+
+
+def test_a_frame_is_its_holders_own_and_its_memory_used_again_when_let_go(clip: Path) -> None:
+    with open_source(clip) as source:
+        copies = [frame.image.copy() for frame in source]
+        held = [frame for frame in source]
+        assert len(held) == len(copies) > 32
+        for frame, copy in zip(held, copies, strict=True):
+            np.testing.assert_array_equal(frame.image, copy)
+        part = held[3].image[10:20, 10:20]
+        kept = part.copy()
+        del held, frame
+        places = {frame.image.ctypes.data for frame in source}
+        assert len(places) <= 4, "memory is used again"
+        np.testing.assert_array_equal(part, kept)
+
+
+def test_reading_ahead_gives_every_frame_in_order_and_what_goes_wrong(clip: Path) -> None:
+    with open_source(clip) as source:
+        ahead = read_ahead(source)
+        assert [frame.index for frame, spent in ahead if spent >= 0] == list(range(60))
+        first, _ = next(read_ahead(source))
+        assert first.index == 0, "it can be left at any frame"
+
+    class Broken:
+        name = "broken"
+
+        def __iter__(self) -> Iterator[Frame]:
+            yield first
+            raise SourceError("it broke")
+
+    frames = read_ahead(Broken())  # type: ignore[arg-type]
+    assert next(frames)[0] is first
+    with pytest.raises(SourceError, match="it broke"):
+        next(frames)
