@@ -525,7 +525,7 @@ def test_every_source_keeps_the_contract(source: Source) -> None:
 def test_a_frame_is_its_holders_own_and_its_memory_used_again_when_let_go(clip: Path) -> None:
     with open_source(clip) as source:
         copies = [frame.image.copy() for frame in source]
-        held = [frame for frame in source]
+        held = list(source)
         assert len(held) == len(copies) > 32
         for frame, copy in zip(held, copies, strict=True):
             np.testing.assert_array_equal(frame.image, copy)
