@@ -70,7 +70,7 @@ def test_cuda_asked_for_and_absent_is_one_clear_line() -> None:
 def test_cuda_gives_what_the_cpu_gives() -> None:
     crops = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
     found = [load_model("trnet-68", device).backend.run(crops)["points"] for device in ("cpu", "cuda")]
-    assert np.abs(found[0] - found[1]).max() < 1e-4 * 64
+    assert np.abs(found[0] - found[1]).max() < 0.01 * 64, "half precision there: within a hundredth of the crop"
 
 
 def test_unknown_and_damaged_models(tmp_path: Path) -> None:

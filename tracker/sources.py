@@ -610,6 +610,7 @@ class Camera:
         self.name = which if isinstance(which, str) else f"camera {which}"
         self._patience, self._remedy = patience, remedy
         self._capture = capture
+        self._buffers = _Buffers()
         self._index = 0
         self._first: float | None = None
         self._newest: tuple[Any, float] | None = None
@@ -638,7 +639,9 @@ class Camera:
             picture, stamp = newest
             if self._first is None:
                 self._first = stamp
-            image: Any = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            kept = self._buffers.take(picture.shape)
+            cv2.cvtColor(picture, cv2.COLOR_BGR2RGB, dst=kept)
+            image = kept.view()
             image.flags.writeable = False
             yield Frame(image, self._index, stamp - self._first)
             self._index += 1
