@@ -21,6 +21,7 @@ LAYERS = [
     {"recording"},
     {"batch"},
     {"cluster", "bench"},
+    {"bench_report"},
     {"__main__"},
     {"demo"},
 ]

@@ -93,19 +93,19 @@ def _parser() -> argparse.ArgumentParser:
     measuring("--device", default="cpu", choices=("cpu", "cuda"), help="what runs the models (default: cpu)")
     measuring("--rounds", type=_count, default=100, metavar="N", help="calls of each stage (default: 100)")
     measuring("--seconds", type=float, default=6.0, metavar="S", help="for the window, each time; 0: without it (6)")
-    measuring("--out", type=Path, metavar="DIR", help="folder for bench.json and bench.txt")
+    measuring("--out", type=Path, metavar="DIR", help="folder for bench.json, bench.txt and bench.png")
     commands.add_parser("models", help="list the models at hand")
     commands.add_parser("cameras", help="list the cameras at hand")
     return parser
 
 
 def _bench(given: argparse.Namespace) -> int:
-    from tracker import bench  # it brings the demonstration
+    from tracker import bench, bench_report  # they take their time to import
 
     figures = bench.bench(given.video, given.model, given.device, given.rounds, given.seconds)
-    print(bench.report(figures))
+    print(bench_report.report(figures))
     if given.out:
-        bench.write(figures, given.out)
+        bench_report.write(figures, given.out)
     return 0
 
 

@@ -30,7 +30,6 @@ from tracker.batch import Done, run
 from tracker.core import Frame, Image, Result, TrackerError
 from tracker.detector import SETTINGS, load_detector, quiet
 from tracker.draw import draw_result
-from tracker.files import Bytes, write_json
 from tracker.jobs import InputError, Job
 from tracker.model import LandmarkModel, load_model, model_files
 from tracker.recording import Settings, versions
@@ -84,7 +83,7 @@ def bench(
     rounds: int = 100,
     seconds: float = 6.0,
 ) -> Figures:
-    """All there is to measure: what ``report`` makes a table of, and ``bench.json`` holds. Every stage is called
+    """All there is to measure: what ``bench_report`` makes tables of, and ``bench.json`` holds. Every stage is called
     ``rounds`` times; the window is measured for so many ``seconds`` with each model and rate, or not at all if 0.
 
     The clip is ``video``, or one made from scikit-image's portrait (1280 x 720, one face, and another with four).
@@ -403,88 +402,3 @@ def _live(video: Path, names: list[str], seconds: float, room: Path) -> dict[str
         found[f"{name} at {rate}"] = json.loads(report.read_text())
         report.unlink()
     return found
-
-
-def write(figures: Figures, folder: Path) -> None:
-    """``bench.json`` and ``bench.txt``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "bench.json", plain(figures))
-    Bytes(folder / "bench.txt", (report(figures) + "\n").encode())
-
-
-def plain(value: Any) -> Any:
-    """Figures as JSON has them."""
-    if isinstance(value, Timing):
-        return {"median": value.median, "fast": value.fast, "slow": value.slow}
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return value
-
-
-def report(figures: Figures) -> str:
-    """The figures as tables to be read on a terminal."""
-    machine, bound = figures["machine"], figures["bound"]
-    lines = [
-        f"{machine['processor']}, {machine['cores']} cores {' '.join(machine['instructions'])}",
-        f"{figures['clip']['name']}, {figures['clip']['size']}; models on {figures['device']}",
-        f"one core: {bound['peak']} billion multiply-adds a second in fp32, {bound['bandwidth']} GB copied a second",
-        "",
-        f"{'milliseconds':36}{'median':>10}{'5 %':>10}{'95 %':>10}",
-    ]
-    for name, timing in figures["stages"].items():
-        lines.append(_row(name, timing))
-    for name, network in figures["networks"].items():
-        for count, timing in network["faces"].items():
-            lines.append(_row(f"network {name}, {count} face{'s' * (count != '1')}", timing))
-    lines += ["", "from crop to points, one face, in one run"]
-    for name, timing in figures["peers"].items():
-        lines.append(_row(name, timing) if isinstance(timing, Timing) else f"{name:36}{timing}")
-    lines += ["", *_against_bound(figures), "", f"{'whole recordings, to CSV':46}{'frames/s':>10}{'of decoding':>14}"]
-    alone = figures["chain"]["decoding alone"]
-    for name, rate in figures["chain"].items():
-        lines.append(f"{name:46}{rate:10.0f}{100 * rate / alone:12.0f} %")
-    start = figures["start"]
-    lines += ["", f"first result {start['seconds']} s after the start of a process, which takes {start['memory']} MB"]
-    lines += ["", *_of_window(figures["live"])]
-    return "\n".join(lines)
-
-
-def _row(name: str, timing: Timing) -> str:
-    return f"{name:36}{timing.median:10.2f}{timing.fast:10.2f}{timing.slow:10.2f}"
-
-
-def _against_bound(figures: Figures) -> list[str]:
-    """How far each network in fp32 is from what its multiply-adds take at the measured peak, and what int8 gains."""
-    lines, networks = [], figures["networks"]
-    for name, network in networks.items():
-        spent = network["faces"]["1"].fast
-        if network["precision"] == "int8":
-            full = networks.get(name.removesuffix("-int8"))
-            if full:
-                share = network["faces"]["1"].median / full["faces"]["1"].median
-                lines.append(f"{name}: {share:.2f} of the time in fp32")
-        elif network["multiply_adds"] and figures["device"] == "cpu":
-            least = network["multiply_adds"] / figures["bound"]["peak"] / 1e6
-            lines.append(
-                f"{name}: {network['multiply_adds'] / 1e6:.0f} million multiply-adds, at least {least:.2f} ms at the "
-                f"peak; takes {spent / least:.2f} times that"
-            )
-    return lines
-
-
-def _of_window(live: dict[str, Any]) -> list[str]:
-    if not live:
-        return ["the window: not run"]
-    if "not run" in live:
-        return [f"the window: not run, {live['not run']}"]
-    head = f"{'the window, simulated camera':36}" + "".join(
-        f"{name:>10}" for name in ("painted/s", "delay", "95 %", "paint")
-    )
-    head += f"{'% of a core':>14}"
-    lines = [head]
-    for name, run_ in live.items():
-        lines.append(
-            f"{name:36}{run_['painted']:10.1f}{run_['delay'][0]:10.1f}{run_['delay'][1]:10.1f}"
-            f"{run_['paint']:10.2f}{100 * run_['core']:14.0f}"
-        )
-    return lines
