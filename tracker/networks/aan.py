@@ -10,7 +10,9 @@ The paper gives no widths, no input size and no form of the intermediate branche
 * Bottlenecks of 16 / 32 / 64 / 128 filters that widen fourfold to 64 / 128 / 256 / 512, the proportions of He et al.:
   every block then costs the same, about 24 M multiply-adds, and all of it 110 M. Twice the width at the first block
   was half as fast to train, for want of memory bandwidth.
-* An intermediate branch averages its pooled map to 4x4 and has one linear layer.
+* An intermediate branch averages M(x) * H(x), what section 3.2 calls the features weighted by attention maps, to 4x4
+  and has one linear layer. Of F(x), which has H(x) too, it could read as well where M is 0, and M came out low on the
+  face and high around it.
 """
 
 from __future__ import annotations
@@ -139,13 +141,14 @@ class AAN(nn.Module):
             x = block(x)
             if self.attention:
                 attended = self.attention[level](x)
-                x = (1 + attended) * x if self.residual else attended * x
                 found[f"attention_{level}"] = attended.squeeze(1)
+                weighted = attended * x
+                x = x + weighted if self.residual else weighted
+                if self.training:
+                    pooled = functional.avg_pool2d(weighted, weighted.shape[-1] // 4).flatten(1)
+                    found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
             maps.append(x)
             x = functional.max_pool2d(x, 2)
-            if self.attention and self.training:
-                pooled = functional.avg_pool2d(x, x.shape[-1] // 4).flatten(1)
-                found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
         if self.heads is not None:
             found |= self.heads(maps)
         points = to_pixels(self.linear(self.embedding(x.flatten(1))), self.input_size)

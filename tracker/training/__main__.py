@@ -1,4 +1,5 @@
-"""``python -m tracker.training``: train, refine, heads, export, quantise, compare."""
+"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention; label, others and
+detector for the face detector."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from tracker.datasets import validation_names
 from tracker.detector import load_detector
 from tracker.model import load_model
 from tracker.networks import NETWORKS
+from tracker.training.attention import attention
 from tracker.training.compare import compare
 from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.detect import train_detector
@@ -63,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
     comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of 300-W")
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
+    attending = commands.add_parser(
+        "attention", parents=[data], help="measure AAN's maps on the validation faces of 300-W"
+    )
+    attending.add_argument("model", help="name of a model, or path to a file")
     detecting = commands.add_parser("detector", parents=[data], help="train the face detector, or resume it")
     detecting.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     detecting.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -98,8 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "export":
             export(given.run, given.out, given.name, given.version)
         elif given.command == "compare":
-            faces = READERS["300w"](given.data / "300w")
-            print("\n".join(compare(given.models, [face for face in faces if face.name in validation_names()])))
+            print("\n".join(compare(given.models, _validation(given))))
+        elif given.command == "attention":
+            print("\n".join(attention(load_model(given.model), _validation(given))))
         elif given.command == "detector":
             _detector(given)
         elif given.command == "label":
@@ -175,6 +182,10 @@ def _refine(given: argparse.Namespace) -> None:
 def _heads(given: argparse.Namespace) -> None:
     dataset = open_run(given.run)[0].get("sets", ["300w"])[0]  # older checkpoints do not state it
     print("\n".join(described(train_heads(given.run, given.out, *_parted(dataset, given)))))
+
+
+def _validation(given: argparse.Namespace) -> list[LabelledFace]:
+    return [face for face in READERS["300w"](given.data / "300w") if face.name in validation_names()]
 
 
 def _parted(name: str, given: argparse.Namespace) -> tuple[list[LabelledFace], list[LabelledFace]]:
