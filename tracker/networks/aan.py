@@ -104,6 +104,8 @@ class AAN(nn.Module):
     """
 
     input_size = 128
+    training_only = ("branches",)
+    """Options, and the modules of the same names, that a finished network does without."""
 
     def __init__(
         self,
@@ -115,6 +117,7 @@ class AAN(nn.Module):
         embedding: bool = True,
         dimension: int = 256,
         heads: int = 0,
+        branches: bool = True,
     ) -> None:
         super().__init__()
         self.residual = residual
@@ -123,7 +126,7 @@ class AAN(nn.Module):
         inputs = [32, *outputs[:-1]]
         self.blocks = nn.ModuleList(Bottleneck(*sizes) for sizes in zip(inputs, widths, outputs, strict=True))
         self.attention = nn.ModuleList(Attention(width, attention_relu) for width in outputs if attention)
-        self.branches = nn.ModuleList(Wide(width * 16, 2 * points, 0.3) for width in outputs if attention)
+        self.branches = nn.ModuleList(Wide(width * 16, 2 * points, 0.3) for width in outputs if attention and branches)
         flat = outputs[-1] * 4 * 4
         self.embedding: nn.Module
         if embedding:
@@ -144,7 +147,7 @@ class AAN(nn.Module):
                 found[f"attention_{level}"] = attended.squeeze(1)
                 weighted = attended * x
                 x = x + weighted if self.residual else weighted
-                if self.training:
+                if self.training and self.branches:
                     pooled = functional.avg_pool2d(weighted, weighted.shape[-1] // 4).flatten(1)
                     found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
             maps.append(x)

@@ -44,6 +44,7 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
     saved, run, markup, network = open_run(run_folder)
     data = tuple(TERMS.get(name, name) for name in saved.get("sets", ("300w", "ytf68")))  # older ones do not state them
     size = network.input_size
+    unused: tuple[str, ...] = getattr(network, "training_only", ())
     example = torch.randn(2, 3, size, size)
     with torch.inference_mode():
         outputs = tuple(network(example))
@@ -57,7 +58,7 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
         std=run.std,
         offset=saved["offset"],
         outputs=outputs,
-        options=run.options,
+        options=run.options | dict.fromkeys(unused, False),
         data=data,
         licence="weights: research, non-commercial (terms of the training sets)",
         version=version,
@@ -67,7 +68,7 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
     graph, weights = folder / f"{name}.onnx", folder / f"{name}.safetensors"
     parts = [path.with_name(f"{path.stem}.part{path.suffix}") for path in (graph, weights)]
     _write_onnx(_Named(network, outputs), example, spec, parts[0])
-    state = {key: value.contiguous() for key, value in network.state_dict().items()}
+    state = {key: value.contiguous() for key, value in network.state_dict().items() if key.split(".")[0] not in unused}
     save_file(state, str(parts[1]), metadata={Spec.KEY: spec.to_json()})
     _compare(parts[0], parts[1], size)
     for part, final in zip(parts, (graph, weights), strict=True):

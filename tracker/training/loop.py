@@ -71,6 +71,7 @@ class Run:
     coarse: float = 0.4
     context: float = 1.25
     schedule: str = "linear"
+    attention_cost: float = 0.0
     seed: int = 1
 
     mean = 127.5
@@ -264,6 +265,9 @@ def train(
         predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
         errors = (loss_of(p.float(), truth, known=known, **keywords) for p in predictions)
         loss = sum(errors, torch.zeros((), device=device))
+        if run.attention_cost:  # of the mean of each map, so that attention is paid only where it is worth something
+            maps = [value for key, value in found.items() if key.startswith("attention")]
+            loss = loss + run.attention_cost * sum(value.float().mean() for value in maps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
