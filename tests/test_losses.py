@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tracker.training.losses import LOSSES, enhance, enme, l2, le, log_cosh, nme, wing
+from tracker.training.losses import LOSSES, contrast, enhance, enme, l2, le, log_cosh, nme, wing
 
 TRUTH = torch.tensor([[[0.0, 0.0], [10.0, 0.0]], [[5.0, 5.0], [6.0, 6.0]]], dtype=torch.float64)
 FOUND = TRUTH + torch.tensor([[[3.0, 4.0], [0.0, 1.0]], [[0.5, 0.0], [0.0, -1.5]]], dtype=torch.float64)
@@ -77,3 +77,21 @@ def test_the_slope_of_the_enhanced_loss_falls_from_alpha_plus_one_to_one() -> No
     error = torch.tensor([1e-6, 50.0], requires_grad=True)
     enhance(error, 3.0).sum().backward()
     assert error.grad.tolist() == pytest.approx([4, 1], abs=1e-4)
+
+
+def test_contrast_is_low_where_maps_are_high_near_landmarks_and_knows_what_is_not_known() -> None:
+    points = torch.full((2, 68, 2), 63.5)
+    points[1] = -50.0  # beside the crop: no place is near
+    near = torch.zeros(2, 64, 64)
+    near[0, 28:36, 28:36] = 1
+    right, wrong = (contrast([values[:1]], points[:1], 128) for values in (near, 1 - near))
+    assert right < -0.95
+    assert wrong > 0.95
+    assert contrast([near[:1], near[:1]], points[:1], 128) == 2 * right
+    assert contrast([near[1:]], points[1:], 128) == 0
+    assert contrast([near[:1]], points[:1], 128, torch.zeros(1, 68, dtype=torch.bool)) > 0, "no point is known"
+    even = torch.full((2, 8, 8), 0.5, requires_grad=True)
+    value = contrast([even], points, 128)
+    value.backward()
+    assert even.grad is not None
+    assert even.grad[0, 3, 3] < 0 < even.grad[0, 0, 0]

@@ -36,7 +36,7 @@ from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle
 from tracker.networks import Network, build
 from tracker.training.augment import augmented
 from tracker.training.datasets import LABEL_OFFSET, LabelledFace, label_offset
-from tracker.training.losses import LOSSES
+from tracker.training.losses import LOSSES, contrast
 from tracker.training.pictures import ignored, plot_log, write_samples
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Run:
     coarse: float = 0.4
     context: float = 1.25
     schedule: str = "linear"
-    attention_cost: float = 0.0
+    contrast: float = 2.0
     seed: int = 1
 
     mean = 127.5
@@ -265,9 +265,8 @@ def train(
         predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
         errors = (loss_of(p.float(), truth, known=known, **keywords) for p in predictions)
         loss = sum(errors, torch.zeros((), device=device))
-        if run.attention_cost:  # of the mean of each map, so that attention is paid only where it is worth something
-            maps = [value for key, value in found.items() if key.startswith("attention")]
-            loss = loss + run.attention_cost * sum(value.float().mean() for value in maps)
+        if maps := [value for key, value in found.items() if key.startswith("attention")]:
+            loss = loss + run.contrast * contrast(maps, truth, size, known)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)

@@ -11,7 +11,7 @@ for sets in which every point is known.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -103,6 +103,35 @@ def enme(predicted: Tensor, truth: Tensor, alpha: float = 2.0, known: Tensor | N
     """Equation 10: a face's mean distance goes through equation 9, then the mean over faces."""
     return mean_of_faces(enhance(mean_of_points(distances(predicted, truth), known), alpha), known)
 
+
+def contrast(maps: Sequence[Tensor], truth: Tensor, size: int, known: Tensor | None = None) -> Tensor:
+    """How much more attention maps (N, h, w) from 0 to 1 say away from landmarks than near them, summed over maps: the
+    mean elsewhere less the mean near a point of ``truth`` (N, P, 2), that is in its cell of ``CELLS`` x ``CELLS`` or
+    one beside it.
+
+    A network can use a map as well as its inverse, and without this many a map comes out dark on the landmarks.
+    """
+    with torch.no_grad():
+        cells = ((truth.float() + 0.5) * (CELLS / size)).floor().long()
+        there = ((cells >= 0) & (cells < CELLS)).all(-1)
+        there = there if known is None else there & known
+        places = (cells[..., 1] * CELLS + cells[..., 0]).where(there, CELLS * CELLS)
+        near = torch.zeros(len(truth), CELLS * CELLS + 1, device=truth.device).scatter_(1, places, 1.0)[:, :-1]
+        near = functional.max_pool2d(near.view(-1, 1, CELLS, CELLS), 3, stride=1, padding=1)
+    total = torch.zeros((), device=truth.device)
+    for one in maps:
+        values = one.float()
+        inside = functional.interpolate(near, size=values.shape[1:], mode="area")[:, 0]
+        total = total + _share(values, 1 - inside) - _share(values, inside)
+    return total
+
+
+def _share(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1)
+
+
+CELLS = 32
+"""So many to a side of the input: one is a fourteenth of the distance of the eyes of a face that fills it."""
 
 LOSSES: dict[str, Loss] = {
     "l2": l2,
