@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 from typing import Any
 
@@ -112,7 +113,7 @@ def of_json(data: bytes, rng: Random) -> bytes:
         if isinstance(within, dict) and rng.random() < 0.2:
             del within[key]
         else:
-            within[key] = rng.choice(VALUES)
+            within[key] = deepcopy(rng.choice(VALUES))
     deep = "[" * 10_000 + "]" * 10_000
     return json.dumps(held[0]).replace(f'"{DEEP}"', deep).encode()
 

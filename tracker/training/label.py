@@ -113,7 +113,7 @@ def read_others(path: Path) -> dict[str, list[list[float]]]:
             raise ValueError("a face is not three numbers")
         return others
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a readable list of faces ({error}); make it with 'others'") from error
+        raise DataError(f"{path}: not a readable list of faces ({str(error)[:100]}); make it with 'others'") from error
 
 
 def _views(image: Image) -> Iterable[tuple[Image, int, int, float]]:
