@@ -152,7 +152,9 @@ class OnnxBackend:
             model = path.read_bytes()
             if _names_files(memoryview(model)):
                 raise ModelError(f"{path}: takes its weights from other files; export it again as one file")
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )  # it would print, and try the same again
         except ModelError:
             raise
         except Exception as error:  # ONNX Runtime raises a class of its own for every kind of damage
