@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from PyQt6.QtCore import QSettings
 
+from tracker.files import SinkError, read_json, write_json
+
 RECENT = 8
 """How many files and addresses are remembered."""
+LAYOUT = ("geometry", "state")
+"""What is kept of the window besides the choices."""
 FASTEST = math.inf
 """The speed at which a file is played as fast as it goes."""
 MEAN, NO_MAP = -2, -1
@@ -59,38 +66,62 @@ class Settings:
         return Path(self.folder) if self.folder else Path.home() / "landmark-tracker"
 
 
-def store() -> QSettings:
-    """The file the settings are kept in."""
-    return QSettings(QSettings.Format.IniFormat, QSettings.Scope.UserScope, "landmark-tracker", "landmark-tracker")
+def place() -> Path:
+    """The file the settings are kept in. QSettings only says where: PyQt unpickles what its files hold."""
+    scope = QSettings.Scope.UserScope
+    name = QSettings(QSettings.Format.IniFormat, scope, "landmark-tracker", "landmark-tracker").fileName()
+    return Path(name).with_suffix(".json")
 
 
 def load() -> Settings:
     """The settings as last saved; what is missing or makes no sense has its default."""
-    kept, known = store(), {}
+    kept, known = _kept(), {}
     for field in fields(Settings):
-        if kept.contains(field.name):
-            value = _parsed(kept.value(field.name), field.default)
-            if value is not None:
-                known[field.name] = value
+        value = _parsed(kept.get(field.name), field.default)
+        if value is not None:
+            known[field.name] = value
     return _sensible(Settings(**known))
 
 
-def save(settings: Settings) -> None:
-    """Keep the settings. A disc that is full or may not be written is no reason to complain."""
-    kept = store()
+def save(settings: Settings, layout: Mapping[str, bytes] | None = None) -> None:
+    """Keep the settings and the window's ``layout``, by default the one that is kept already. A disc that is full or
+    may not be written is no reason to complain."""
+    if layout is None:
+        layout = load_layout()
+    kept: dict[str, Any] = {name: b64encode(value).decode() for name, value in layout.items()}
     for field in fields(Settings):
         value = getattr(settings, field.name)
-        kept.setValue(field.name, list(value) if isinstance(value, tuple) else str(value))
-    kept.sync()
+        kept[field.name] = list(value) if isinstance(value, tuple) else str(value)
+    with suppress(SinkError):
+        write_json(place(), kept)
+
+
+def load_layout() -> dict[str, bytes]:
+    """The ``geometry`` and ``state`` of the window as last saved, as far as they are there."""
+    kept, found = _kept(), {}
+    for name in LAYOUT:
+        with suppress(KeyError, TypeError, ValueError):
+            found[name] = b64decode(kept[name], validate=True)
+    return found
+
+
+def _kept() -> dict[str, Any]:
+    try:
+        kept = read_json(place())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
 
 
 def _parsed(text: Any, default: Any) -> Any:
     """What a value of the file says, of the kind of its default, or None."""
     if isinstance(default, tuple):
-        return tuple(text) if isinstance(text, list) else (text,) if isinstance(text, str) and text else ()
+        return tuple(text) if isinstance(text, list) and all(isinstance(one, str) for one in text) else None
     try:
+        if not isinstance(text, str) or len(text) > 4096:
+            return None
         return {"True": True, "False": False}[text] if isinstance(default, bool) else type(default)(text)
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, KeyError):
         return None
 
 
@@ -105,10 +136,11 @@ def _sensible(settings: Settings) -> Settings:
         device=settings.device if settings.device in ("cpu", "cuda") else "cpu",
         detector=settings.detector if settings.detector in ("near", "far") else "far",
         colours=settings.colours if settings.colours in ("system", "light", "dark") else "system",
+        recent=tuple(text for text in settings.recent if len(text) <= 4096)[:RECENT],
         max_faces=min(max(settings.max_faces, 1), 16),
         cutoff=between(settings.cutoff, 0.1, 10.0, 1.5),
         beta=between(settings.beta, 0.0, 50.0, 12.0),
-        speed=settings.speed if settings.speed > 0 else 1.0,
+        speed=settings.speed if settings.speed >= 0.01 else 1.0,
         opacity=between(settings.opacity, 0.0, 1.0, 0.5),
-        map=max(settings.map, MEAN),
+        map=min(max(settings.map, MEAN), 99),
     )

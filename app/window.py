@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from PyQt6.QtCore import QByteArray, QEvent, Qt, QUrl
+from PyQt6.QtCore import QEvent, Qt, QUrl
 from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
 from PyQt6.QtWidgets import (
     QDockWidget,
@@ -42,7 +42,7 @@ from app.pipeline import News, attentive_models
 from app.playback import Banner, Numbers, PlaybackBar
 from app.recording import begin, new_path, points_table
 from app.session import RELOAD, Session
-from app.settings import Settings, save, store
+from app.settings import Settings, load_layout, save
 from app.view import View
 from tracker.backends import ModelError, Spec
 from tracker.core import TrackerError
@@ -369,7 +369,7 @@ class Window(QMainWindow):
 
     def showEvent(self, event: QShowEvent | None) -> None:
         super().showEvent(event)
-        if not store().contains("state"):
+        if "state" not in load_layout():
             heights = [self.height() * 32 // 100, self.height() * 68 // 100]
             self.resizeDocks(self.docks[:2], heights, Qt.Orientation.Vertical)
             self.resizeDocks(self.docks[2:], [self.height() * 26 // 100], Qt.Orientation.Vertical)
@@ -382,10 +382,7 @@ class Window(QMainWindow):
     def closeEvent(self, event: QCloseEvent | None) -> None:
         """Remember, stop, and wait for less than a second, whatever hangs; only a recording is given time to end."""
         if self.remembers:
-            kept = store()
-            kept.setValue("geometry", self.saveGeometry())
-            kept.setValue("state", self.saveState())
-            save(self.settings)
+            save(self.settings, {"geometry": self.saveGeometry().data(), "state": self.saveState().data()})
         self.hide()
         self.session.close()
         self.batch.stop(400)
@@ -398,12 +395,11 @@ class Window(QMainWindow):
         return not self.session.wait(0) or self.batch.running
 
     def _restore(self) -> None:
-        kept = store()
+        kept = load_layout()
         self.resize(1280, 800)
         for name, put in (("geometry", self.restoreGeometry), ("state", self.restoreState)):
-            value = kept.value(name)
-            if isinstance(value, QByteArray):
-                put(value)
+            if name in kept:
+                put(kept[name])
 
     def _build(self) -> None:
         self.setWindowTitle("landmark-tracker")

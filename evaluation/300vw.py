@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from evaluation.metrics import NORMALISERS
 from evaluation.protocol import Part, VideoClip
 from evaluation.subject import MODES, EvaluationError
 from tracker.datasets import HOW_300VW, LabelledVideo, numbers, protocol_300vw
+from tracker.files import read_json
 from tracker.markup import IBUG68
 
 MADE = "clip.json"
@@ -84,8 +84,8 @@ def _clip(folder: Path, one_based: bool) -> VideoClip:
     made = folder / MADE
     if made.exists():
         try:
-            held = json.loads(made.read_text())
-            kinds, absent = [*kinds, str(held["kind"])], numbers(held["absent"])
+            held = read_json(made)
+            kinds, absent = [*kinds, str(held["kind"])], numbers(str(held["absent"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{made}: not as evaluation.motion writes it; make the clip again") from error
     left_out = protocol.left_out.get(name, frozenset())

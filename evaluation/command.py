@@ -189,7 +189,7 @@ def _prepared(out: Path, given: argparse.Namespace, what: Benchmark, subject: Su
     )
     try:
         if given.resume and stamp.exists():
-            if stamp.read_text() != settings:
+            if stamp.read_text(encoding="utf-8", errors="replace") != settings:
                 raise EvaluationError(
                     f"{out}: holds a run with other settings; leave --resume away, or give another --out"
                 )

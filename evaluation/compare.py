@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ import numpy.typing as npt
 
 from evaluation.metrics import auc, micro
 from tracker.core import TrackerError
+from tracker.files import read_json, read_text
 
+LONGEST = 1 << 30
+"""Bytes of a table of frames."""
 DRAWS = 2000
 """Resamples of the bootstrap."""
 
@@ -93,15 +96,17 @@ def _units(clips: list[str]) -> npt.NDArray[Any]:
 
 def _read(path: Path) -> Frames:
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-        with path.with_name("frames.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["left_out"] == "0" and row["absent"] == "0"]
+        report = read_json(path)
+        table = io.StringIO(read_text(path.with_name("frames.csv"), LONGEST), newline="")
+        rows = [row for row in csv.DictReader(table) if row["left_out"] == "0" and row["absent"] == "0"]
         errors = {
-            mode: {(row["clip"], row["frame"]): float(row[f"{mode}.nme"] or "inf") for row in rows}
+            str(mode): {(row["clip"], row["frame"]): float(row[f"{mode}.nme"] or "inf") for row in rows}
             for mode in report["measured"]["modes"]
         }
-        return Frames(report["heading"], report["headline"]["normaliser"], errors)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if any(not error >= 0 for kept in errors.values() for error in kept.values()):
+            raise ValueError("an error below 0 or not a number")
+        return Frames(str(report["heading"]), str(report["headline"]["normaliser"]), errors)
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise CompareError(
             f"{path}: not a report.json with its frames.csv beside it; give the files of two runs"
         ) from error

@@ -216,7 +216,7 @@ def write_clip(
         "absent": ",".join(str(number) for number in absent),
     }
     stamp = folder / "clip.json"
-    if stamp.exists() and stamp.read_text() == json.dumps(about):
+    if stamp.exists() and stamp.read_text(encoding="utf-8", errors="replace") == json.dumps(about):
         return
     making = folder.with_name(folder.name + ".part")
     shutil.rmtree(making, ignore_errors=True)

@@ -12,6 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tracker.core import TrackerError
+
+
+class RecordError(TrackerError):
+    """A record that cannot be read."""
+
+
 NO_FACE = -1
 """The id of a face that was missed."""
 
@@ -68,22 +75,48 @@ class Record:
 
     @classmethod
     def load(cls, path: Path) -> Record:
-        with np.load(path) as file:
-            text = json.loads(str(file["text"]))
+        """What ``save`` wrote; RecordError when it is damaged."""
+        try:
+            with path.open("rb") as file, np.load(file) as archive:
+                held: dict[str, npt.NDArray[Any]] = {name: archive[name] for name in archive.files}
+            text = json.loads(str(held["text"]))
             by_key: dict[str, Any] = {"points": {}, "ids": {}, "milliseconds": {}}
-            for name in file.files:
+            for name in held:
                 kind, _, key = name.partition(".")
                 if kind in by_key:
-                    by_key[kind][key] = file[name]
+                    by_key[kind][key] = held[name]
             pictures: dict[str, list[Picture]] = {}
             for index, (mode, error, clip, number) in enumerate(text["pictures"]):
-                jpeg = file[f"picture.{index}"].tobytes()
-                pictures.setdefault(mode, []).append(Picture(error, clip, number, jpeg))
-            arrays: dict[str, Any] = {name: file[name] for name in ARRAYS}
-        return cls(text["clips"], text["categories"], **arrays, **by_key, pictures=pictures)
+                jpeg = held[f"picture.{index}"].tobytes()
+                pictures.setdefault(str(mode), []).append(Picture(float(error), str(clip), int(number), jpeg))
+            arrays: dict[str, Any] = {name: held[name] for name in ARRAYS}
+            found = cls(text["clips"], text["categories"], **arrays, **by_key, pictures=pictures)
+            found._check()
+        except Exception as error:  # numpy and zipfile raise whatever a damaged file leads them to
+            raise RecordError(f"{path}: a damaged record; take it away, then go on with --resume") from error
+        return found
+
+    def _check(self) -> None:
+        """ValueError when its parts do not fit one another."""
+        frames, points = self.truth.shape[:2]
+        shapes = {"truth": (frames, points, 2), "known": (frames, points), "boxes": (frames, 4)}
+        for name, array, kinds in (
+            *((name, getattr(self, name), kinds) for name, kinds in ARRAYS.items()),
+            *(("truth", array, "f") for array in self.points.values()),
+            *(("ids", array, "i") for array in self.ids.values()),
+            *(("milliseconds", array, "f") for array in self.milliseconds.values()),
+        ):
+            if array.shape != shapes.get(name, (frames,)) or array.dtype.kind not in kinds:
+                raise ValueError(f"{name} of another shape")
+        names = [*self.clips, *(name for names in self.categories for name in names)]
+        clips = len(self.clips)
+        fits = len(self.categories) == clips and bool(((self.clip >= 0) & (self.clip < clips)).all())
+        if not fits or self.points.keys() != self.ids.keys() or not all(isinstance(name, str) for name in names):
+            raise ValueError("clips, categories and modes do not fit")
 
 
-ARRAYS = ("clip", "numbers", "truth", "known", "boxes", "left_out", "absent")
+ARRAYS = {"clip": "i", "numbers": "i", "truth": "f", "known": "b", "boxes": "f", "left_out": "b", "absent": "b"}
+"""The arrays that a record has once, with the kind of their numbers (numpy's letters)."""
 
 
 def joined(records: Sequence[Record]) -> Record:

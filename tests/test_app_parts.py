@@ -1,5 +1,6 @@
 """The parts of the window that have known answers."""
 
+import json
 import math
 import os
 import re
@@ -24,7 +25,7 @@ from app.comparison import difference
 from app.history import FOUND, NOBODY, UNSEEN, History
 from app.overlay import axis_ends, heat, laid_map, table
 from app.pipeline import Sample
-from app.settings import MEAN, NO_MAP, Settings, load, save, store
+from app.settings import MEAN, NO_MAP, Settings, load, load_layout, place, save
 from app.smoothing import Smoothing
 from tracker.core import Box, Crop, Face, Frame, Result
 from tracker.markup import IBUG68
@@ -168,14 +169,14 @@ names = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
     )
 )
 def test_settings_survive(wanted: Settings) -> None:
-    save(wanted)
+    save(wanted, {"geometry": b"\0\xff", "state": b""})
     assert load() == wanted
+    save(wanted)
+    assert load_layout() == {"geometry": b"\0\xff", "state": b""}
 
 
 def test_settings_that_make_no_sense_become_those_that_do() -> None:
-    save(Settings())
-    kept = store()
-    for name, value in {
+    odd: dict[str, object] = {
         "max_faces": "-3",
         "cutoff": "nan",
         "speed": "fast",
@@ -183,10 +184,41 @@ def test_settings_that_make_no_sense_become_those_that_do() -> None:
         "device": "abacus",
         "colours": "7",
         "opacity": "1e9",
-    }.items():
-        kept.setValue(name, value)
-    kept.sync()
+        "model": ["a"],
+        "recent": [1, 2],
+        "state": "no base64!",
+    }
+    place().write_text(json.dumps(odd))
     assert load() == Settings(max_faces=1, opacity=1.0)
+    assert load_layout() == {}
+    for text in ("", "[]", "{", "[" * 100_000, "\0"):
+        place().write_text(text)
+        assert load() == Settings()
+
+
+def test_what_an_ini_file_holds_is_not_run(tmp_path: Path) -> None:
+    """PyQt pickles what it does not know into an INI file, and a pickle may call anything when it is read."""
+    ini, run = place().with_suffix(".ini"), tmp_path / "run"
+    kept = QSettings(str(tmp_path / "copy.ini"), QSettings.Format.IniFormat)
+    kept.setValue("model", _Call(run))
+    kept.sync()
+    ini.write_bytes((tmp_path / "copy.ini").read_bytes())
+    load()
+    load_layout()
+    assert not run.exists()
+    (tmp_path / "other.ini").write_bytes(ini.read_bytes())
+    QSettings(str(tmp_path / "other.ini"), QSettings.Format.IniFormat).contains("model")
+    assert run.exists(), "PyQt has mended it"
+
+
+class _Call:
+    """What leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.path),)
 
 
 # The program as a process

@@ -94,7 +94,7 @@ def test_a_file_of_our_own_and_what_is_none(tmp_path: Path, portrait: np.ndarray
     for name, said in (
         ("closest", "closest: unknown; use near, far"),
         (tmp_path / "none.onnx", "there is no such file"),
-        (tmp_path / "text.onnx", "neither a detector of landmark-tracker nor YuNet"),
+        (tmp_path / "text.onnx", "not a readable ONNX model"),
         ("weights/trnet-68.onnx", "holds a landmark network"),
     ):
         with pytest.raises(TrackerError, match=said):

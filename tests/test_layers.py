@@ -12,8 +12,8 @@ FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((R
 
 LAYERS = [
     {"core"},
-    {"streams"},
-    {"markup", "annotations", "sources", "smoothing", "files"},
+    {"streams", "files"},
+    {"markup", "annotations", "sources", "smoothing"},
     {"portrait", "metrics", "draw", "backends", "signals", "datasets"},
     {"detector", "model", "tables", "video"},
     {"sinks"},
@@ -78,3 +78,43 @@ def test_torch_is_not_loaded_by_the_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_nothing_that_is_read_is_run() -> None:
+    """Files from elsewhere are data: no pickle, no eval, no YAML; torch and numpy only without their pickles."""
+    unsafe = {"pickle", "cPickle", "_pickle", "dill", "joblib", "marshal", "shelve", "yaml", "pandas"}
+    found = []
+    for path in [*FILES, *(ROOT / "weights").glob("*.py"), ROOT / "run.py"]:
+        found += [f"{path}: imports {name}" for name in imports(path, top_only=False) if name.split(".")[0] in unsafe]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and (what := unguarded(node)):
+                found.append(f"{path}, line {node.lineno}: {what}")
+    assert found == []
+
+
+def unguarded(call: ast.Call) -> str | None:
+    """What is wrong with a call that reads, or None."""
+    name = ast.unparse(call.func)
+    options = {
+        option.arg: ast.unparse(option.value)
+        for option in call.keywords
+        if option.arg in ("weights_only", "allow_pickle")
+    }
+    if name in ("eval", "exec", "compile", "__import__", "builtins.eval", "builtins.exec"):
+        return name
+    if name in ("torch.load", "torch.jit.load", "torch.hub.load") and options.get("weights_only") != "True":
+        return f"{name} without weights_only=True"
+    if name in ("cv2.FileStorage", "np.fromregex") or options.get("allow_pickle", "False") != "False":
+        return name
+    return None
+
+
+def test_unguarded_calls_are_seen() -> None:
+    for text in ("eval(x)", "torch.load(p)", "torch.load(p, weights_only=False)", "np.load(p, allow_pickle=True)"):
+        call = ast.parse(text, mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert unguarded(call)
+    for text in ("network.eval()", "torch.load(p, weights_only=True)", "np.load(p)", "re.compile(x)"):
+        call = ast.parse(text, mode="eval").body
+        assert isinstance(call, ast.Call)
+        assert not unguarded(call)

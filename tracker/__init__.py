@@ -11,6 +11,10 @@
 import os
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before anything imports onnxruntime, or it calls home
+# As in tracker.sources; OpenCV reads them when it is loaded, and its own limit is gigabytes.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_WIDTH", str(1 << 14))
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_HEIGHT", str(1 << 14))
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
 
 from tracker._version import __version__
 from tracker.backends import Spec

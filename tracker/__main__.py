@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import closing
+from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
 from typing import NoReturn
@@ -27,6 +28,8 @@ from tracker.sources import cameras
 def main(arguments: list[str] | None = None) -> int:
     """The command line; its exit code: 0 when every recording is whole, 2 when one is not or the input is bad."""
     given = _parser().parse_args(arguments)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8
     try:
         if given.command == "models":
             for path in model_files():
@@ -39,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         return _track(given)
     except TrackerError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -192,7 +195,7 @@ def _report(done: Done) -> None:
     if "quality" in done.record:
         tqdm.write(f"{done.job.source}: {_line(done.record)}", file=sys.stdout)
     if done.record["problem"]:
-        tqdm.write(f"error: {done.record['problem']}", file=sys.stderr)
+        tqdm.write(f"error: {' '.join(done.record['problem'].splitlines())}", file=sys.stderr)
 
 
 def _line(record: Record) -> str:

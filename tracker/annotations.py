@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.core import Array, Box, Image, Points, TrackerError
+from tracker.files import read_text
 
 Flags = npt.NDArray[np.bool_]
 """(P,) bool, one for each point."""
+
+
+LONGEST_PTS, LONGEST_LIST = 1 << 20, 512 << 20
+"""Bytes of a .pts file and of a list; a longer one is refused, since those of 68 points have 2,000, and the longest
+list, of 200,000 faces, has 25 million."""
+
+FARTHEST = 1e6
+"""Pixels; coordinates beyond are no places in a picture."""
 
 
 class AnnotationError(TrackerError):
@@ -45,12 +58,12 @@ def read_pts(path: Path, one_based: bool = True) -> Points:
     The files of 300-W and 300VW count from 1; ``one_based=False`` is for converted files that do not.
     """
     try:
-        text = path.read_text()
+        text = read_text(path, LONGEST_PTS)
         _, _, body = text.partition("{")
         values = [float(word) for word in body.partition("}")[0].split()]
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a readable .pts file ({error}); download the set again") from error
-    if not values or len(values) % 2 or not np.isfinite(values).all():
+    except (OSError, ValueError) as error:
+        raise AnnotationError(f"{path}: not a readable .pts file ({_short(error)}); download the set again") from error
+    if not values or len(values) % 2 or not _are_places(values):
         raise AnnotationError(f"{path}: no pairs of coordinates between braces; download the set again")
     return np.array(values, np.float32).reshape(-1, 2) - np.float32(one_based)
 
@@ -59,11 +72,19 @@ def read_keypoints_csv(path: Path) -> dict[str, Points]:
     """Points (68, 2) by picture name, of the YouTube Faces keypoint lists: one row a picture, its name and then
     x and y by turns, whole pixels counted from 0."""
     try:
-        with path.open(newline="") as file:
-            rows = list(csv.reader(file))[1:]
-        return {row[0]: np.array(row[1:], np.float32).reshape(-1, 2) for row in rows}
+        rows = csv.reader(io.StringIO(read_text(path, LONGEST_LIST), newline=""))
+        next(rows, None)
+        found = {}
+        for row in rows:
+            values = [float(word) for word in row[1:]]
+            if not values or len(values) % 2 or not _are_places(values):
+                raise ValueError(f"line {rows.line_num} has no pairs of coordinates")
+            found[row[0]] = np.array(values, np.float32).reshape(-1, 2)
+        if not found:
+            raise ValueError("no rows")
+        return found
     except (OSError, ValueError, IndexError, csv.Error) as error:
-        raise AnnotationError(f"{path}: not a keypoint list ({error}); download the set again") from error
+        raise AnnotationError(f"{path}: not a keypoint list ({_short(error)}); download the set again") from error
 
 
 def read_five_point_list(path: Path) -> list[Annotation]:
@@ -104,6 +125,8 @@ def read_celeba_list(path: Path, boxes: Path | None = None) -> list[Annotation]:
     for number, words in _rows(path)[2:]:
         points = np.array(_numbers(path, number, words[1:], 10), np.float32).reshape(5, 2)
         faces.append(Annotation(words[0], points, found.get(words[0])))
+    if not faces:
+        raise AnnotationError(f"{path}: holds no faces; download the set again")
     return faces
 
 
@@ -129,18 +152,17 @@ def read_aflw_mat(path: Path) -> tuple[list[Annotation], list[Annotation]]:
 
     Needs scipy; AnnotationError without it, and when the file is not as described.
     """
+    if find_spec("scipy") is None:
+        raise AnnotationError(f"{path}: needs scipy; run pip install 'landmark-tracker[data]'")
     try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise AnnotationError(f"{path}: needs scipy; run pip install 'landmark-tracker[data]'") from error
-    try:
-        held = loadmat(str(path), squeeze_me=True)
-        names = [str(name) for name in np.atleast_1d(held["nameList"])]
+        words = [sys.executable, "-c", _LOAD_AFLW, str(path)]
+        held = np.load(io.BytesIO(subprocess.run(words, capture_output=True, check=True, timeout=600).stdout))
+        names = [str(name) for name in held["nameList"]]
         points = held["data"].astype(np.float32).reshape(len(names), 2, 19).transpose(0, 2, 1)
         boxes = held["bbox"].astype(np.float64).reshape(len(names), 4)
         visible = held["mask_new"].reshape(len(names), 19) != 0
         order = np.atleast_1d(held["ra"]).astype(np.int64).ravel() - 1
-    except Exception as error:  # scipy raises whatever a damaged file leads it to
+    except Exception as error:  # scipy raises whatever a damaged file leads it to, or dies
         raise AnnotationError(f"{path}: not the AFLWinfo_release.mat of AFLW-Full; download it again") from error
     if sorted(order) != list(range(len(names))):
         raise AnnotationError(f"{path}: its order ra does not name each face once; download it again")
@@ -151,6 +173,19 @@ def read_aflw_mat(path: Path) -> tuple[list[Annotation], list[Annotation]]:
         for left, right, top, bottom in [(float(value) for value in boxes[i])]
     ]
     return faces[:AFLW_TRAINING], faces[AFLW_TRAINING:]
+
+
+_LOAD_AFLW = """
+import io, sys
+import numpy as np
+from scipy.io import loadmat
+held = loadmat(sys.argv[1], squeeze_me=True)
+names = np.array([str(name) for name in np.atleast_1d(held["nameList"])])
+file = io.BytesIO()
+np.savez(file, nameList=names, **{name: held[name] for name in ("data", "bbox", "mask_new", "ra")})
+sys.stdout.buffer.write(file.getvalue())
+"""
+"""What a process of its own does, as some damaged files end scipy's with a segmentation fault."""
 
 
 def read_cofw_mat(path: Path) -> list[Annotation]:
@@ -197,12 +232,22 @@ def _cofw(path: Path) -> Iterator[tuple[Any, str]]:
         raise AnnotationError(f"{path}: not a COFW_..._color.mat of COFW; download it again") from error
 
 
+def _are_places(values: list[float]) -> bool:
+    """Whether the numbers can be coordinates (or 0 and 1)."""
+    return bool((np.abs(values) <= FARTHEST).all())  # False for NaN
+
+
+def _short(error: Exception) -> str:
+    """What an error says, without the whole of a word that may be as long as the file."""
+    return " ".join(str(error).split())[:100]
+
+
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """The lines of a list as words, each with its number from 1, without empty lines."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: not a readable list ({error}); download the set again") from error
+        lines = read_text(path, LONGEST_LIST).split("\n")
+    except (OSError, ValueError) as error:
+        raise AnnotationError(f"{path}: not a readable list ({_short(error)}); download the set again") from error
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     if not rows:
         raise AnnotationError(f"{path}: an empty list; download the set again")
@@ -215,7 +260,7 @@ def _numbers(path: Path, number: int, words: list[str], count: int) -> list[floa
         values = [float(word) for word in words]
     except ValueError:
         values = []
-    if len(values) != count or not np.isfinite(values).all():
+    if len(values) != count or not _are_places(values):
         raise AnnotationError(f"{path}, line {number}: not a name and {count} numbers; download the set again")
     return values
 

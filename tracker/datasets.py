@@ -16,8 +16,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-
 from tracker.annotations import (
     Annotation,
     read_aflw_mat,
@@ -30,7 +28,7 @@ from tracker.annotations import (
     read_wflw_list,
 )
 from tracker.core import Frame, Image, TrackerError
-from tracker.sources import IMAGE_SUFFIXES, VideoFile
+from tracker.sources import IMAGE_SUFFIXES, VideoFile, read_image
 
 T = TypeVar("T")
 
@@ -51,10 +49,11 @@ class LabelledPicture:
 
 def read_picture(path: Path) -> Image:
     """The picture (H, W, 3) in RGB; DataError when it is missing or damaged."""
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if bgr is None:
+    image = read_image(path)
+    if image is None:
         raise DataError(f"{path}: missing or not a picture; unpack the set again")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    image.flags.writeable = True  # it is nobody else's
+    return image
 
 
 # 300-W
@@ -154,8 +153,14 @@ def numbers(text: str) -> frozenset[int]:
     found: set[int] = set()
     for word in filter(None, text.split(",")):
         first, _, last = word.partition("-")
+        if int(last or first) >= MOST_FRAMES:
+            raise ValueError(f"{last or first}: no recording has so many frames")
         found.update(range(int(first), int(last or first) + 1))
     return frozenset(found)
+
+
+MOST_FRAMES = 10_000_000
+"""Frames of a recording: four days of them."""
 
 
 @dataclass(frozen=True)

@@ -26,13 +26,17 @@ from tracker.sources import open_source
 
 
 def tracked_points(path: Path) -> dict[int, npt.NDArray[np.float64]]:
-    """Points (68, 2) of the first face by frame number, counted from 0, from a CSV of the tracker."""
+    """Points (68, 2) of the first face by frame number, counted from 0, from a CSV of the tracker. InputError when it
+    is none."""
     points: dict[int, npt.NDArray[np.float64]] = {}
-    with path.open(newline="") as file:
-        for row in csv.DictReader(file):
-            if row["success"] == "1":
-                places = [[float(row[f"x_{i}"]), float(row[f"y_{i}"])] for i in range(IBUG68.size)]
-                points.setdefault(int(row["frame"]) - 1, np.array(places))
+    try:
+        with path.open(newline="", encoding="ascii") as file:
+            for row in csv.DictReader(file):
+                if row["success"] == "1":
+                    places = [[float(row[f"x_{i}"]), float(row[f"y_{i}"])] for i in range(IBUG68.size)]
+                    points.setdefault(int(row["frame"]) - 1, np.array(places))
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of the tracker; make it again") from error
     return points
 
 

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from tracker.backends import FACEDET, ModelError, OnnxBackend, weights_folder
+from tracker.backends import FACEDET, NoSpecError, OnnxBackend, weights_folder
 from tracker.core import Array, Box, Image, Points, TrackerError
 
 
@@ -73,6 +73,13 @@ class FaceDet:
         scale = self._letterbox(image)
         found = self._backend.run(self._input[None])
         rows, columns = self._input.shape[:2]
+        if (
+            found["scores"].shape[1] != len(_cells((rows, columns)))
+            or found["faces"].shape[1] != found["scores"].shape[1]
+        ):
+            raise DetectorError(
+                f"{self._backend.path}: gives another number of cells than its input has; export it again"
+            )
         faces = decode(found["scores"][0], found["faces"][0], (rows, columns), self._threshold)
         return [_detection(face, scale) for face in suppress(faces)]
 
@@ -110,7 +117,7 @@ def decode(
     found[:, 3:4] = 4 * stride * np.exp(np.clip(values[:, 2:3], -4, 4))
     points = found[:, None, 1:3] + values[:, 3:].reshape(-1, 5, 2) * found[:, None, 3:4]
     found[:, 4:] = points.reshape(-1, 10)
-    return found
+    return found[np.isfinite(found).all(1)]  # a network that is not one of ours may send them anywhere
 
 
 @functools.lru_cache(8)
@@ -260,7 +267,7 @@ def load_detector(name: str | Path = "near", threshold: float | None = None) -> 
     side = SETTINGS.get(str(name), SETTINGS["far"])
     try:
         return FaceDet(path, side, least)
-    except ModelError:
+    except NoSpecError:
         return YuNet(path, side, theirs)
 
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there.
+"""Files that are whole or not there; and text that is read with a limit.
 
 A file in the making is called ``NAME.part`` and takes its own name only when it is whole, so that an older file of
 that name stays as it is until then, and no half of a file passes for a whole one.
@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,10 @@ if TYPE_CHECKING:  # in the standard library from Python 3.11
     from typing_extensions import Self
 
 log = logging.getLogger(__name__)
+
+
+LONGEST = 64 << 20
+"""Bytes; a longer text is refused, since no list or report comes near it."""
 
 
 class SinkError(TrackerError):
@@ -128,7 +133,26 @@ class Bytes(Output):
 
 def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON. Raises SinkError."""
-    Bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    Bytes(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8: \\udcff is JSON's way too
+
+
+def read_text(path: Path, most: int = LONGEST) -> str:
+    """The text of a file. Raises OSError, and ValueError for what is no text in UTF-8 or longer than ``most`` bytes."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("not a file")
+    if status.st_size > most:
+        raise ValueError(f"{status.st_size} bytes, and {most} are the limit")
+    return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises OSError, and ValueError for what is no JSON or is nested hundreds of times."""
+    try:
+        return json.loads(read_text(path))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def remove(path: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.core import TrackerError
+from tracker.files import read_text
 from tracker.sources import IMAGE_SUFFIXES
 
 VIDEO_SUFFIXES = frozenset(
@@ -40,9 +41,14 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
     An input is a file, a folder of recordings or of pictures (searched with their subfolders, whose structure is kept;
     a folder of pictures is one recording, and pictures count only where there are no videos), a pattern with ``*``,
     ``?``, ``[...]`` or ``**`` (the structure below its fixed part is kept), or a ``.txt`` file with one input a line,
-    relative to the list. A search leaves out ``folder`` where it comes across it. InputError names what is not there.
+    relative to the list; a list that other lists name too is read once. A search leaves out ``folder`` where it comes
+    across it. No result is written outside ``folder``. InputError names what is not there.
     """
-    found = [pair for text in inputs for pair in _found(text, folder.resolve())]
+    lists: set[Path] = set()
+    try:
+        found = [pair for text in inputs for pair in _found(text, folder.resolve(), lists)]
+    except RecursionError as error:
+        raise InputError(f"{inputs[0]}: lists within lists without end; write one list") from error
     stems = Counter(_bare(source, relative) for source, relative in dict.fromkeys(found))
     result = []
     for source, relative in dict.fromkeys(found):
@@ -58,13 +64,21 @@ def _bare(source: Path, relative: Path) -> Path:
     return relative if source.is_dir() else relative.with_suffix("")
 
 
-def _found(text: str | Path, out: Path) -> Iterator[tuple[Path, Path]]:
-    """Each recording that an input names, and its place in the folder of the results."""
+def _found(text: str | Path, out: Path, lists: set[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each recording that an input names, and its place in the folder of the results. ``lists`` are those read."""
+    try:
+        yield from _named(text, out, lists)
+    except (OSError, ValueError) as error:  # a name too long, or with a NUL in it
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{text}: cannot be looked up ({why}); check the name") from error
+
+
+def _named(text: str | Path, out: Path, lists: set[Path]) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
     if path.is_dir():
         yield from _in_folder(path, out)
     elif path.is_file() and path.suffix.lower() == ".txt":
-        yield from _in_list(path, out)
+        yield from _in_list(path, out, lists)
     elif path.is_file():
         yield path, Path(path.name)
     elif re.search(r"[*?\[]", str(text)):
@@ -80,7 +94,7 @@ def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     if not recordings:
         raise InputError(f"{folder}: holds neither recordings nor pictures")
     for path in recordings:
-        yield path, Path(folder.resolve().name) if path == folder else path.relative_to(folder)
+        yield path, Path(folder.resolve().name or "pictures") if path == folder else path.relative_to(folder)
 
 
 def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
@@ -89,23 +103,37 @@ def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_file() and not (inside and path.resolve().is_relative_to(out)))
 
 
-def _in_list(path: Path, out: Path) -> Iterator[tuple[Path, Path]]:
+LONGEST_LINE = 4096
+"""Characters of a line in a list; no system has longer paths."""
+
+
+def _in_list(path: Path, out: Path, lists: set[Path]) -> Iterator[tuple[Path, Path]]:
+    if path.resolve() in lists:
+        return
+    lists.add(path.resolve())
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path).splitlines()
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a list of inputs, one a line, in UTF-8 ({error})") from error
     for number, line in enumerate(lines, 1):
         entry = line.strip()
+        if len(entry) > LONGEST_LINE:
+            raise InputError(f"{path}, line {number}: {len(entry)} characters are no name of a file; check the list")
         if entry and not entry.startswith("#"):
             try:
-                yield from _found(path.parent / entry, out)
+                yield from _found(path.parent / entry, out, lists)
             except InputError as error:
                 raise InputError(f"{path}, line {number}: {error}") from error
 
 
 def _matching(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
     parts = Path(pattern).parts
-    fixed = Path(*parts[: next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))])
+    first = next(place for place, part in enumerate(parts) if re.search(r"[*?\[]", part))
+    fixed = Path(*parts[:first])
+    if ".." in parts[first:]:  # the results would lie outside their folder
+        raise InputError(f"{pattern}: .. comes after a wildcard; name the folder itself")
+    kept = [part for place, part in enumerate(parts) if not part == "**" == parts[place - 1]]  # twice says no more
+    pattern = str(Path(*kept))
     files = _files(map(Path, glob.glob(pattern, recursive=True)), fixed, out)
     recordings = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES]
     if not recordings:

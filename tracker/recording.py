@@ -25,7 +25,7 @@ from tracker._version import __version__
 from tracker.core import Box, Face, Frame, Image, Result
 from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
-from tracker.files import Bytes, remove, write_json
+from tracker.files import Bytes, read_json, remove, write_json
 from tracker.jobs import InputError, Job
 from tracker.markup import Markup
 from tracker.metrics import inter_pupil
@@ -42,6 +42,7 @@ FORMATS = ("csv", "jsonl", "npz", "pts", "parquet", "video")
 OVERLAY = ("points", "edges", "ids", "boxes")
 SHEET = 8  # faces on the sheet of attention maps
 RUN_VERSION = 1
+MOST_FACES = 999
 
 Record = dict[str, Any]
 """What NAME.run.json says (docs/outputs.md), or of a recording that could not be tracked only its ``problem``."""
@@ -79,6 +80,8 @@ class Settings:
                 raise InputError(f"{option} {unknown[0] or '(empty)'}: unknown; use {', '.join(known)}")
         if not self.formats:
             raise InputError(f"--format: nothing is asked for; use {', '.join(FORMATS)}")
+        if not 1 <= self.max_faces <= MOST_FACES:
+            raise InputError(f"--max-faces {self.max_faces}: give a number from 1 to {MOST_FACES}")
         if not 0 <= self.quality <= 51:
             raise InputError(f"--quality {self.quality}: give a number from 0 (lossless) to 51 (poor)")
         if self.focal is not None and not 1 <= self.focal < 1e6:
@@ -150,7 +153,7 @@ def is_whole(job: Job, settings: Settings) -> bool:
     """Whether NAME.run.json says that this recording, as it is now, has been tracked to its end with these settings,
     this model and this version, and all outputs are as long as it says."""
     try:
-        record = json.loads(record_path(job).read_text(encoding="utf-8"))
+        record = read_json(record_path(job))
         return bool(
             record["schema"] == f"landmark-tracker/run/{RUN_VERSION}"
             and record["whole"]

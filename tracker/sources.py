@@ -45,8 +45,9 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Suffixes, in lower case, of the files that are read as images."""
 
-LARGEST_SIDE = 16384
-"""Pixels; a video whose header claims more is refused, since nothing real is as large."""
+LARGEST_SIDE, LARGEST_AREA = 16384, 1 << 27
+"""Pixels on a side, and in all; a video or an image whose header claims more is refused, since hardly anything real is
+as large. ``tracker/__init__.py`` tells OpenCV."""
 
 
 class SourceError(TrackerError):
@@ -218,11 +219,12 @@ class VideoFile:
         codec = streams[0].codec_context
         if codec is None:
             raise SourceError(f"{self.path}: no decoder here for this kind of video; convert it to H.264")
-        if max(codec.width, codec.height) > LARGEST_SIDE:
+        if _too_large(codec.width, codec.height):
             raise SourceError(
                 f"{self.path}: it claims pictures of {codec.width} x {codec.height} pixels, and {LARGEST_SIDE} on a "
-                "side is the limit; if that is not a fault in the file, scale it down first"
+                f"side and {LARGEST_AREA} in all are the limit; if that is not a fault in the file, scale it down first"
             )
+        codec.options = {"max_pixels": str(LARGEST_AREA)}  # later pictures may claim another size
         codec.thread_count = self.threads
         codec.thread_type = "SLICE" if self.threads == 1 else "AUTO"
         return streams[0]
@@ -322,17 +324,25 @@ _UNUSED = 3
 def open_container(path: Path) -> InputContainer:
     """The file opened by PyAV. Raises what PyAV raises.
 
-    The prefix keeps a colon in a name from being read as a protocol, the list keeps a playlist off the network, and
-    titles in another encoding than UTF-8 (old AVIs have them) are no reason to refuse a file.
+    The prefix keeps a colon in a name from being read as a protocol, the lists keep it to this one file (a playlist
+    would open others, and wait for more of them), and titles in another encoding than UTF-8 (old AVIs have them) are no
+    reason to refuse a file.
     """
-    options = {"protocol_whitelist": "file"}
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     return av.open(f"file:{path}", options=options, metadata_errors="replace")
 
+
+_FORMATS = ",".join(sorted(av.formats_available - {"concat", "dash", "hls", "imf", "rtsp", "sap", "sdp"}))
+"""The containers that are read: all but lists of other files and addresses."""
 
 _NO_TIMES: int = Flags.no_timestamps.value  # type: ignore[assignment]
 """The mark of a container that carries no times."""
 
 _ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
+
+
+def _too_large(width: int, height: int) -> bool:
+    return max(width, height) > LARGEST_SIDE or width * height > LARGEST_AREA
 
 
 def _turn(picture: VideoFrame) -> int:
@@ -429,6 +439,9 @@ class _Reading:
         if packet is not None:
             self._last_is_damaged = packet.is_corrupt
         for picture in pictures:
+            if _too_large(picture.width, picture.height):
+                self._note_damage(f"{picture.width} x {picture.height} pixels")
+                continue
             if picture.is_corrupt:
                 self._note_damage("damaged picture")
             self._pictures += 1
@@ -497,7 +510,7 @@ class ImageFolder:
         self.length: int | None = len(self.files)
         if not self.files:
             raise SourceError(f"{path}: no image in this folder; {', '.join(sorted(IMAGE_SUFFIXES))} can be read")
-        first = next((image for image in map(_read_image, self.files) if image is not None), None)
+        first = next((image for image in map(read_image, self.files) if image is not None), None)
         if first is None:
             raise SourceError(f"{path}: no image here can be read, of {len(self.files)}; choose other images")
         self.size: tuple[int, int] = (first.shape[1], first.shape[0])
@@ -514,7 +527,7 @@ class ImageFolder:
         for index, file in enumerate(self.files[start:], start):
             if self._closed:
                 return
-            image = _read_image(file)
+            image = read_image(file)
             if image is None:
                 unreadable.append(file)
             else:
@@ -549,18 +562,42 @@ def _natural(name: str) -> tuple[list[str | int], str]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)], name
 
 
-def _read_image(path: Path) -> Image | None:
+def read_image(path: Path) -> Image | None:
     """An image file as read-only RGB, or None if it cannot be read. Any path works, unlike with cv2.imread."""
+    if not path.is_file():  # a pipe would keep it waiting
+        return None
     try:
-        image: Any = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        data = np.fromfile(path, np.uint8)
+        if _overstates(data.tobytes()):
+            return None
+        image: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
     except (OSError, cv2.error) as error:
         log.info("%s: %s", path, error)
         return None
-    if image is None:
+    if image is None or _too_large(image.shape[1], image.shape[0]):
         return None
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     image.flags.writeable = False
     return image
+
+
+LONGEST_CHUNK = 64 << 20
+"""Bytes of a part of a PNG that is not there to its end."""
+
+
+def _overstates(data: bytes) -> bool:
+    """Whether a PNG states sizes, of its picture or its parts, for which OpenCV takes memory before it checks them."""
+    if not data.startswith(b"\x89PNG"):
+        return False
+    if _too_large(int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")):
+        return True
+    place = 8
+    while place + 8 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "big")
+        if length > LONGEST_CHUNK and place + length > len(data):
+            return True
+        place += length + 12
+    return False
 
 
 class Capture(Protocol):

@@ -150,7 +150,7 @@ class _Sound:
         lost = []
         for stream in self._input.streams.audio:
             codec = _codec_of(stream)
-            if codecs is None or codec in codecs:
+            if stream.codec_context and (codecs is None or codec in codecs):
                 self._outputs[stream.index] = output.add_stream_from_template(stream)
             else:
                 lost.append(codec)

@@ -16,6 +16,7 @@ from tracker.annotations import Annotation, read_five_point_list, write_pts
 from tracker.core import Box, Crop, Face, Image
 from tracker.datasets import DataError, read_picture
 from tracker.detector import Detector, roll
+from tracker.files import read_json
 from tracker.model import LandmarkModel
 from tracker.tracking import views_agree
 from tracker.training.datasets import LabelledFace
@@ -106,10 +107,13 @@ def other_faces(faces: Sequence[LabelledFace], detector: Detector, out: Path) ->
 def read_others(path: Path) -> dict[str, list[list[float]]]:
     """What ``other_faces`` wrote. DataError when it cannot be read."""
     try:
-        found = json.loads(path.read_text())
-        return {name: [[float(value) for value in face] for face in faces] for name, faces in found.items()}
+        found = read_json(path)
+        others = {name: [[float(value) for value in face] for face in faces] for name, faces in found.items()}
+        if not all(len(face) == 3 and np.isfinite(face).all() for faces in others.values() for face in faces):
+            raise ValueError("a face is not three numbers")
+        return others
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a readable list of faces ({error}); make it with 'others'") from error
+        raise DataError(f"{path}: not a readable list of faces ({str(error)[:100]}); make it with 'others'") from error
 
 
 def _views(image: Image) -> Iterable[tuple[Image, int, int, float]]:

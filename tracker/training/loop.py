@@ -19,7 +19,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import cv2
@@ -171,18 +170,24 @@ class Checkpoint:
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return 0
-        saved = torch.load(path, map_location=device, weights_only=True)
-        before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
+        try:
+            saved = torch.load(path, map_location=device, weights_only=True)
+            before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
+        except Exception as error:  # torch raises many kinds
+            raise TrainingError(f"{path}: cannot be read; take it away to begin anew") from error
         now = {**asdict(self.run), "markup": self.markup.name}
         if changed := {key for key, value in now.items() if before[key] != value} - {"steps"}:
             raise TrainingError(
                 f"{self.folder}: holds a run with another {', '.join(sorted(changed))}; give another --out or the same "
                 "options"
             )
-        self.network.load_state_dict(saved["network"])
-        self.average.load_state_dict(saved["average"])
-        self.optimiser.load_state_dict(saved["optimiser"])
-        return int(saved["step"])
+        try:
+            self.network.load_state_dict(saved["network"])
+            self.average.load_state_dict(saved["average"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            return int(saved["step"])
+        except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+            raise TrainingError(f"{path}: is not the checkpoint of this run; take it away to begin anew") from error
 
     def save(self, step: int, offset: tuple[float, float]) -> None:
         state = {
@@ -327,7 +332,7 @@ def open_run(folder: Path) -> tuple[dict[str, Any], Run, Markup, Network]:
         run, markup = Run(**saved["run"]), MARKUPS[saved.get("markup", "ibug68")]  # older ones do not state it
         network = build(run.network, markup.size, run.options)
         network.load_state_dict(saved["average"])
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # torch raises many kinds
         raise TrainingError(f"{folder}: holds no run of tracker.training; give the folder of its --out") from error
     return saved, run, markup, network.eval()
 
