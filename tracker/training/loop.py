@@ -70,7 +70,7 @@ class Run:
     coarse: float = 0.4
     context: float = 1.25
     schedule: str = "linear"
-    contrast: float = 2.0
+    contrast: float = 10.0
     seed: int = 1
 
     mean = 127.5
