@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 from PyQt6.QtCore import QTimer
 
+from app.memory import resident
 from app.pipeline import News
 from app.settings import FASTEST, MEAN
 from app.window import Window
@@ -59,7 +59,7 @@ class Measurement:
             self._painted = view.painted
         elif since < self._seconds:
             if not self._memory or since > len(self._memory):  # once a second
-                self._memory.append(_resident())
+                self._memory.append(resident())
             self._late.append(late)
             self._delays.extend(view.delays)
             view.delays.clear()
@@ -79,12 +79,3 @@ class Measurement:
         print(f"capture to paint {np.median(delays):.1f} ms, {np.percentile(delays, 95):.1f} ms at the 95th percentile")
         print(f"interface late by {np.percentile(late, 99):.0f} ms (99th percentile), {late.max():.0f} at most")
         print(f"memory {memory[0]:.0f} MB at first, {memory[-1]:.0f} at last, {max(memory):.0f} at most", flush=True)
-
-
-def _resident() -> float:
-    """Megabytes of this process in memory; NaN where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return float("nan")

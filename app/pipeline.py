@@ -14,6 +14,7 @@ from time import perf_counter
 
 from PyQt6.QtCore import QObject, QThread, pyqtSignal
 
+from app.memory import give_back
 from app.reader import Read, Reader
 from app.recording import Recording
 from app.settings import Settings
@@ -175,12 +176,14 @@ class Pipeline(QThread):
             while not self._stopping:
                 self._turn()
         except TrackerError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.with_traceback(None))  # its frames would keep all of this alive
         except Exception as error:
             log.exception("the pipeline")
             self.failed.emit(TrackerError(f"this cannot go on: {error or type(error).__name__}; try again"))
         finally:
             self._record(None)
+            self._trackers, self._models, self._pending = (), (), None
+            give_back()
 
     def _load(self) -> None:
         names = [self.settings.model, self.settings.other] if self.settings.other else [self.settings.model]
