@@ -73,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             from app import soak
 
-            folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="landmark-tracker-"))
+            folder = ending.enter_context(
+                tempfile.TemporaryDirectory(prefix="landmark-tracker-", ignore_cleanup_errors=True)
+            )
             try:
                 soaking = soak.prepared(Path(folder), given.soak, given.source, given.model, given.out)
             except TrackerError as error:

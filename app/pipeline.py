@@ -98,6 +98,7 @@ class Pipeline(QThread):
         self._speed, self._loop_file = settings.speed, settings.loop
         self._smoothings = tuple(Smoothing(settings.smooth, settings.cutoff, settings.beta) for _ in range(2))
         self._models: tuple[LandmarkModel, ...] = ()
+        self._specs: tuple[Spec, ...] = ()  # those of the models, also when these are gone
         self._trackers: tuple[Tracker, ...] = ()
         self._recording: Recording | None = None
         self._steps = 0 if playing else 1  # frames to process though paused
@@ -154,7 +155,7 @@ class Pipeline(QThread):
                 shown=self._shown,
                 samples=tuple(self._samples),
                 source=self.reader.source,
-                models=tuple(model.spec for model in self._models),
+                models=self._specs,
                 playing=self._playing,
                 stalled=self._stalled,
                 dropped=self.reader.dropped,
@@ -193,7 +194,7 @@ class Pipeline(QThread):
             Tracker(model, find, self.settings.max_faces, smoothing.filter)
             for model, smoothing in zip(models, self._smoothings, strict=False)
         )
-        self._models = models
+        self._models, self._specs = models, tuple(model.spec for model in models)
         self._tell()
 
     def _turn(self) -> None:
