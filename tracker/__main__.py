@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -127,15 +126,13 @@ def _settings(given: argparse.Namespace) -> Settings:
 
 
 def _soak(given: argparse.Namespace) -> int:
-    """The window's own test, in a process of its own, as nothing here imports the window."""
+    """Hand over to the window, which nothing here imports."""
     words = [sys.executable, "-m", "app", "--soak", str(given.minutes)]
     words += [word for name in ("model", "out") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
-    with subprocess.Popen([*words, *([given.video] if given.video else [])]) as window:
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the window too, which then ends
-        try:
-            return window.wait()
-        finally:
-            signal.signal(signal.SIGINT, before)
+    words += [given.video] if given.video else []
+    if os.name == "posix":
+        os.execv(words[0], words)  # whoever stops this process then stops the window
+    return subprocess.run(words).returncode
 
 
 def _track(given: argparse.Namespace) -> int:
