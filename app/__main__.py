@@ -8,7 +8,9 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,9 @@ from time import perf_counter
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
+from app.memory import spare_memory
 from tracker import __version__
+from tracker.core import TrackerError
 
 if TYPE_CHECKING:
     from PyQt6.QtCore import QMessageLogContext, QtMsgType
@@ -36,8 +40,11 @@ log = logging.getLogger(__name__)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The window; its exit code: 0, 2 when it cannot be opened, 130 after Ctrl-C."""
+    """The window; its exit code: 0, 1 when a soak has found something, 2 when it cannot be opened, 130 after Ctrl-C."""
     given = _parser().parse_args(arguments)
+    spare_memory()
+    if given.soak is not None:
+        os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     try:
         from PyQt6.QtCore import QtMsgType, qInstallMessageHandler
         from PyQt6.QtGui import QIcon
@@ -62,39 +69,59 @@ def main(arguments: list[str] | None = None) -> int:
 
     import cv2
 
-    from app.settings import load
-    from app.window import Window
-
     cv2.setNumThreads(1)  # its helpers for single pictures cost more than they gain
+    with ExitStack() as ending:
+        soaking = None
+        if given.soak is None:
+            window = _opened(given)
+        else:
+            from app import soak
 
-    settings = load()
-    if given.model:
-        settings = replace(settings, model=given.model)
-    window = Window(settings)
-    interrupted = _obey_ctrl_c(window)
-    sys.excepthook = _Complaint(window)
-    window.show()
-    if given.camera:
-        from app.measure import simulated_camera
+            folder = ending.enter_context(
+                tempfile.TemporaryDirectory(prefix="landmark-tracker-", ignore_cleanup_errors=True)
+            )
+            try:
+                soaking = soak.prepared(Path(folder), given.soak, given.source, given.model, given.out)
+            except TrackerError as error:
+                return _refused(str(error))
+            window = soaking.window
+        interrupted = _obey_ctrl_c(window)
+        sys.excepthook = _Complaint(window)
+        window.show()
+        if soaking:
+            soaking.start()
+        elif given.camera:
+            from app.measure import simulated_camera
 
-        window.start(partial(simulated_camera, given.source or "", given.camera), "simulated camera")
-    elif given.source and given.source.isdecimal():
-        window.open_camera(int(given.source), f"camera {given.source}")
-    elif given.source:
-        window.open(given.source)
-    else:
-        window.open_first_camera()
-    if given.measure:
-        from app.measure import Measurement
+            window.start(partial(simulated_camera, given.source or "", given.camera), "simulated camera")
+        elif given.source and given.source.isdecimal():
+            window.open_camera(int(given.source), f"camera {given.source}")
+        elif given.source:
+            window.open(given.source)
+        else:
+            window.open_first_camera()
+        if given.measure:
+            from app.measure import Measurement
 
-        _measurement = Measurement(window, given.measure, STARTED, given.json)  # as long as the program runs
-    code = application.exec()
-    if interrupted:
-        code = 130
+            _measurement = Measurement(window, given.measure, STARTED, given.json)  # as long as the program runs
+        code = application.exec()
+        if soaking:
+            code = soaking.code
+        if interrupted:
+            code = 130
     if window.hanging or threading.active_count() > 1:  # in a call that does not return, and Qt would not go without it
         sys.stdout.flush()
         os._exit(code)
     return code
+
+
+def _opened(given: argparse.Namespace) -> Window:
+    """The window with the settings as last saved."""
+    from app.settings import load
+    from app.window import Window
+
+    settings = load()
+    return Window(replace(settings, model=given.model) if given.model else settings)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -124,6 +151,13 @@ def _parser() -> argparse.ArgumentParser:
         help="show the video SOURCE as a camera of so many frames a second would",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what --measure finds to a file too")
+    parser.add_argument(
+        "--soak",
+        type=float,
+        metavar="MINUTES",
+        help="change sources and models for so long, unseen, and see whether memory, handles or threads grow",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for what --soak found: soak.json and soak.txt")
     return parser
 
 

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PyQt6.QtCore import QTimer
 
+from app.memory import resident
 from app.pipeline import News
 from app.settings import FASTEST, MEAN
 from app.window import Window
@@ -106,7 +107,7 @@ class Measurement:
             self._painted, self._worked = view.painted, process_time()
         elif since < self._seconds:
             if not self._memory or since > len(self._memory):  # once a second
-                self._memory.append(_resident())
+                self._memory.append(resident())
             self._late.append(late)
             self._delays.extend(view.delays)
             self._paints.extend(view.paints)
@@ -153,12 +154,3 @@ class Measurement:
         )
         print(f"interface late by {usual:.0f} ms (99th percentile), {worst:.0f} at most")
         print(f"memory {memory[0]:.0f} MB at first, {memory[-1]:.0f} at last, {max(memory):.0f} at most", flush=True)
-
-
-def _resident() -> float:
-    """Megabytes of this process in memory; NaN where the system does not say."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-    except (OSError, StopIteration):
-        return float("nan")

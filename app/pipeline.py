@@ -14,6 +14,7 @@ from time import perf_counter
 
 from PyQt6.QtCore import QObject, QThread, pyqtSignal
 
+from app.memory import give_back
 from app.reader import Read, Reader
 from app.recording import Recording
 from app.settings import Settings
@@ -97,6 +98,7 @@ class Pipeline(QThread):
         self._speed, self._loop_file = settings.speed, settings.loop
         self._smoothings = tuple(Smoothing(settings.smooth, settings.cutoff, settings.beta) for _ in range(2))
         self._models: tuple[LandmarkModel, ...] = ()
+        self._specs: tuple[Spec, ...] = ()  # those of the models, also when these are gone
         self._trackers: tuple[Tracker, ...] = ()
         self._recording: Recording | None = None
         self._steps = 0 if playing else 1  # frames to process though paused
@@ -153,7 +155,7 @@ class Pipeline(QThread):
                 shown=self._shown,
                 samples=tuple(self._samples),
                 source=self.reader.source,
-                models=tuple(model.spec for model in self._models),
+                models=self._specs,
                 playing=self._playing,
                 stalled=self._stalled,
                 dropped=self.reader.dropped,
@@ -175,12 +177,14 @@ class Pipeline(QThread):
             while not self._stopping:
                 self._turn()
         except TrackerError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.with_traceback(None))  # its frames would keep all of this alive
         except Exception as error:
             log.exception("the pipeline")
             self.failed.emit(TrackerError(f"this cannot go on: {error or type(error).__name__}; try again"))
         finally:
             self._record(None)
+            self._trackers, self._models, self._pending = (), (), None
+            give_back()
 
     def _load(self) -> None:
         names = [self.settings.model, self.settings.other] if self.settings.other else [self.settings.model]
@@ -190,7 +194,7 @@ class Pipeline(QThread):
             Tracker(model, find, self.settings.max_faces, smoothing.filter)
             for model, smoothing in zip(models, self._smoothings, strict=False)
         )
-        self._models = models
+        self._models, self._specs = models, tuple(model.spec for model in models)
         self._tell()
 
     def _turn(self) -> None:

@@ -94,10 +94,7 @@ class Session(QObject):
     def _run(self) -> None:
         """Let a new pipeline follow the one that runs."""
         assert self.reader is not None
-        self._next = pipeline = Pipeline(self.reader, self._settings, self.playing)
-        pipeline.ready.connect(partial(self._on_ready, pipeline))
-        pipeline.failed.connect(partial(self._on_failed, pipeline))
-        pipeline.finished.connect(partial(self._on_finished, pipeline))
+        self._next = Pipeline(self.reader, self._settings, self.playing)
         if self.pipeline:
             self.pipeline.stop()
         else:
@@ -105,10 +102,13 @@ class Session(QObject):
 
     def _start_next(self) -> None:
         before, self.pipeline, self._next = self.pipeline, self._next, None
-        if self.pipeline:
+        if pipeline := self.pipeline:
             if before and before.reader is self.reader and self.seekable:  # another model: this frame once more
-                self.pipeline.reader.seek(self.index)
-            self.pipeline.start()
+                pipeline.reader.seek(self.index)
+            pipeline.ready.connect(partial(self._on_ready, pipeline))
+            pipeline.failed.connect(partial(self._on_failed, pipeline))
+            pipeline.finished.connect(partial(self._on_finished, pipeline))
+            pipeline.start()
 
     def _on_ready(self, pipeline: Pipeline) -> None:
         news = pipeline.take()
@@ -128,5 +128,7 @@ class Session(QObject):
     def _on_finished(self, pipeline: Pipeline) -> None:
         if finished := pipeline.take().finished:
             self.kept.emit(finished)
+        for signal in (pipeline.ready, pipeline.failed, pipeline.finished):
+            signal.disconnect()  # they hold the pipeline, and it them
         if pipeline is self.pipeline:
             self._start_next()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import closing
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "cameras":
             print("\n".join(f"{index}  {name}" for index, name in cameras()) or "no camera found")
             return 0
-        return _track(given)
+        return _soak(given) if given.command == "soak" else _track(given)
     except TrackerError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
@@ -99,6 +100,11 @@ def _parser() -> argparse.ArgumentParser:
     measuring("--out", type=Path, metavar="DIR", help="folder for bench.json, bench.txt and bench.png")
     commands.add_parser("models", help="list the models at hand")
     commands.add_parser("cameras", help="list the cameras at hand")
+    soak = commands.add_parser("soak", help="drive the window for a while and see whether it grows")
+    soak.add_argument("video", nargs="?", metavar="VIDEO", help="what it plays (default: the demonstration's clip)")
+    soak.add_argument("--minutes", type=_minutes, default=60.0, metavar="N", help="how long (default: 60)")
+    soak.add_argument("--model", metavar="NAME", help="a model file to change to beside those in weights/")
+    soak.add_argument("--out", metavar="DIR", help="folder for soak.json and soak.txt")
     return parser
 
 
@@ -110,6 +116,16 @@ def _bench(given: argparse.Namespace) -> int:
     if given.out:
         bench_report.write(figures, given.out)
     return 0
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = -1.0
+    if not 0 <= minutes <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of minutes")
+    return minutes
 
 
 def _count(text: str) -> int:
@@ -133,6 +149,16 @@ def _settings(given: argparse.Namespace) -> Settings:
         background=given.background,
         attention=given.attention,
     )
+
+
+def _soak(given: argparse.Namespace) -> int:
+    """Hand over to the window, which nothing here imports."""
+    words = [sys.executable, "-m", "app", "--soak", str(given.minutes)]
+    words += [word for name in ("model", "out") if getattr(given, name) for word in (f"--{name}", getattr(given, name))]
+    words += [given.video] if given.video else []
+    if os.name == "posix":
+        os.execv(words[0], words)  # whoever stops this process then stops the window
+    return subprocess.run(words).returncode
 
 
 def _track(given: argparse.Namespace) -> int:
