@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from window_probe import PROBLEM
 
 from tracker import LandmarkModel, load_detector, load_model
 from tracker.detector import Detector
 from tracker.portrait import write_clip
+
+# No test depends on the clock: this machine may be doing other work.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 # pytest-qt is not loaded of itself (see pyproject.toml), as without Qt's system libraries it would stop every test.
 pytest_plugins = [] if PROBLEM or "pytestqt.plugin" in sys.modules else ["pytestqt.plugin"]

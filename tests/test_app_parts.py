@@ -154,7 +154,7 @@ def _own_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
 names = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=20)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.builds(
         Settings,

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import load_model
@@ -112,7 +112,6 @@ anything = st.none() | st.booleans() | st.integers() | st.floats() | st.text() |
 fields = st.sampled_from(["markup", "input_size", "context", "std", "offset", "outputs", "name"])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(fields, anything))
 def test_a_spec_that_makes_no_sense_is_refused_in_one_line(changes: dict[str, object]) -> None:
     values = json.loads(Spec("x", "aan", "ibug68", 128, 1.3).to_json()) | changes

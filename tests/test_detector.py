@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -143,7 +143,6 @@ box = st.tuples(st.floats(0.5, 1), st.floats(0, 200), st.floats(0, 200), st.floa
 
 
 @given(st.lists(box, max_size=30))
-@settings(deadline=None)
 def test_what_suppression_keeps(faces: list[tuple[float, float, float, float]]) -> None:
     before = candidates(*faces)
     kept = suppress(before)

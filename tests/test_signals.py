@@ -52,7 +52,7 @@ def seen(
     return places[:, :2] / places[:, 2:] * focal + ((SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.floats(-40, 40),
     st.floats(-60, 60),
