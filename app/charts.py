@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
 from PyQt6.QtGui import QBrush, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen, QPolygonF
-from PyQt6.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from PyQt6.QtWidgets import QHBoxLayout, QSizePolicy, QWidget
 
 from app.history import FOUND, NOBODY, SPAN, History
 
@@ -128,10 +128,10 @@ class Charts(QWidget):
             StripChart("Openness", "", ((0, "eyes", BLUE), (1, "mouth", ORANGE)), 0.0, 0.5),
             StripChart("Head", "°", ((2, "yaw", GREEN), (3, "pitch", PURPLE), (4, "roll", RED)), -30.0, 30.0),
         )
-        lines = QVBoxLayout(self)
-        lines.setContentsMargins(0, 0, 0, 0)
+        strips = QHBoxLayout(self)
+        strips.setContentsMargins(0, 0, 0, 0)
         for chart in self._charts:
-            lines.addWidget(chart)
+            strips.addWidget(chart)
 
     def show_history(self, history: History, whole: bool) -> None:
         """The last half minute, or the ``whole`` of a file."""

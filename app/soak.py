@@ -35,10 +35,10 @@ from app.memory import give_back, resident, status
 from app.settings import FASTEST, MEAN, NO_MAP, Settings
 from app.window import Window
 from tracker.core import Image, TrackerError
-from tracker.portrait import write_clip
 from tracker.files import Bytes, write_json
 from tracker.jobs import InputError
 from tracker.model import load_model, model_files
+from tracker.portrait import write_clip
 from tracker.sources import Camera, Source, SourceError, open_source
 
 TICK = 0.01
