@@ -14,7 +14,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -264,6 +265,19 @@ def plot(report: Mapping[str, object], names: Sequence[str], path: Path) -> None
     os.replace(part, path)
 
 
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep to one core, where the system knows how."""
+    before = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    if before:
+        os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        if before:
+            os.sched_setaffinity(0, before)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m evaluation.detectors", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds lfw_net_5pt and 300w (data)")
@@ -276,10 +290,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write everything to this file (.json), and curves beside it (.png)")
     given = parser.parse_args(arguments)
     names = given.detectors.split(",")
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for all: MediaPipe chooses its own threads
     try:
-        report = measure(names, given.data, given.faces, given.empty, given.no_face)
+        with _one_core():  # for all: MediaPipe chooses its own threads
+            report = measure(names, given.data, given.faces, given.empty, given.no_face)
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

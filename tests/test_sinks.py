@@ -316,7 +316,8 @@ def test_of_two_that_write_one_file_the_later_one_has_it(making: tuple[Path, Sou
     with make() as again:
         for result in kept:
             again.write(result)
-    assert path.stat().st_size == pytest.approx(whole, abs=64), "all but the number of a Matroska file"
+    # but for the number of a Matroska file, and for how an MP4 file lays sound between pictures
+    assert path.stat().st_size == pytest.approx(whole, abs=256)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
