@@ -34,7 +34,8 @@ from typing import Any
 import mutations
 from tqdm import tqdm
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+if multiprocessing.parent_process() or __name__ == "__main__":  # not in the tests' own process, whose others inherit it
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PATIENCE = 10.0
 """Seconds for one file."""
