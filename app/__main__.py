@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 def main(arguments: list[str] | None = None) -> int:
     """The window; its exit code: 0, 1 when a soak has found something, 2 when it cannot be opened, 130 after Ctrl-C."""
     given = _parser().parse_args(arguments)
+    if given.camera is not None and not (0 < given.camera <= 1000 and given.source):
+        return _refused(f"--camera {given.camera:g}: give a rate above 0 and up to 1000, and the video to show")
     spare_memory()
     if given.soak is not None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")

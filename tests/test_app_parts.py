@@ -282,8 +282,9 @@ def test_without_a_screen_it_says_so_in_one_line(environment: dict[str, str], wo
     assert problems.startswith("error: ")
 
 
-def test_a_bad_option_is_one_line() -> None:
-    with start("--measure", "long") as process:
+@pytest.mark.parametrize("options", [("--measure", "long"), ("--camera", "30"), ("video.mp4", "--camera", "-1")])
+def test_a_bad_option_is_one_line(options: tuple[str, ...]) -> None:
+    with start(*options) as process:
         _, problems = process.communicate(timeout=120)
     assert process.returncode == 2
     assert len(problems.splitlines()) == 1

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import torch
 
 from tracker import load_detector
 from tracker.annotations import read_pts
-from tracker.core import TrackerError
+from tracker.core import Box, TrackerError
 from tracker.datasets import DataError
 from tracker.detector import STRIDES, Detection, Detector, decode
 from tracker.markup import CELEBA5, IBUG68
@@ -22,7 +22,7 @@ from tracker.training.__main__ import main
 from tracker.training.datasets import LabelledFace
 from tracker.training.detect import detection_loss, train_detector
 from tracker.training.export import export
-from tracker.training.label import label, other_faces, read_others
+from tracker.training.label import label, mean_points, other_faces, read_others
 from tracker.training.loop import Run, TrainingError
 from tracker.training.readers import read_pseudo
 from tracker.training.scenes import Photo, Scenes, asked, textures
@@ -181,6 +181,24 @@ def test_labels_of_a_model(
         assert label(pictures, tmp_path / f"five{shift}", model, detector) == (kept, 1)
     assert main(["label", str(tmp_path / "nowhere"), "--out", str(tmp_path / "x")]) == 2
     assert "no .jpg files to label" in capsys.readouterr().err
+
+
+def test_a_label_is_the_same_in_the_mirror(portrait: np.ndarray, model: LandmarkModel) -> None:
+    """As one view is not: it says on which side a network errs."""
+    mirrored = np.ascontiguousarray(portrait[:, ::-1])
+    points = model.locate(portrait, [model.crop(Box(175, 70, 275, 190))])[0].points
+    last, order = portrait.shape[1] - 1, list(IBUG68.mirror)
+
+    def turned(found: np.ndarray) -> np.ndarray:
+        return np.stack([last - found[order, 0], found[order, 1]], -1).astype(np.float32)
+
+    def apart(locate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> float:
+        one, other = locate(portrait, points), turned(locate(mirrored, turned(points)))
+        return float(np.linalg.norm(one - other, axis=1).mean())
+
+    by_views = apart(lambda image, start: mean_points(model, image, start))
+    by_one = apart(lambda image, start: model.locate(image, [model.crop_around(start)])[0].points)
+    assert by_views < 0.5 * by_one
 
 
 def test_faces_of_others_are_found(tmp_path: Path, portrait: np.ndarray, detector: Detector) -> None:

@@ -265,7 +265,7 @@ def _peers(frames: list[Frame], models: Mapping[str, LandmarkModel], rounds: int
     for name, model in models.items():
         work[name] = _over(frames, _Follower(model, _tracked(model, frames[0]).faces[0].points))
     missing = {}
-    for name, peer in (("MediaPipe face mesh", _mesh), ("dlib", _dlib)):
+    for name, peer in (("MediaPipe face mesh", _mesh), ("dlib (its detector alone)", _dlib)):
         try:
             work[name] = _over(frames, peer(frames[0].image))
         except ImportError:
@@ -300,7 +300,7 @@ def _mesh(image: Image) -> Callable[[Image], object]:
 
 
 def _dlib(image: Image) -> Callable[[Image], object]:
-    """dlib's face detector: its predictor's file is not at hand, and the detector precedes it in every frame."""
+    """dlib's face detector, which it needs in every frame before its landmarks; the file of those is not at hand."""
     import dlib
 
     detector = dlib.get_frontal_face_detector()

@@ -111,11 +111,14 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         run = self.run
-        fine_only = step >= run.steps * (1 - run.decay) or len(self.sets) == 1
+        decaying = step >= run.steps * (1 - run.decay)
         crops, points, masks = [], [], []
         for sample in self.share:
             rng = np.random.default_rng((run.seed, step, sample))
-            which = 0 if fine_only or rng.random() >= run.coarse else int(rng.integers(1, len(self.sets)))
+            coarse = len(self.sets) > 1 and rng.random() < run.coarse
+            which = int(rng.integers(1, len(self.sets))) if coarse else 0
+            if decaying and self.sets[which][0].dataset != "pseudo":  # whose labels are in the terms of the fine set
+                which = 0
             index = int(rng.integers(len(self.sets[which])))
             face, truth = self.sets[which][index], self.points[which][index]
             crop, moved, known = augmented(face.image, truth, self.markup, run.context, self.size, rng, face.known)
