@@ -54,6 +54,7 @@ class Actions:
         ]
         self.loop = self._toggle("Playback", "&Loop", "L", "loop")
         self.transport = (self.playing, back, on)
+        self._showing: tuple[bool, str, str] | None = None
         self.show_playing(True)
 
         for text, key, field in (
@@ -123,12 +124,17 @@ class Actions:
             action.setEnabled(seekable)
 
     def show_playing(self, playing: bool) -> None:
-        self.playing.setText("&Pause" if playing else "&Play")
         palette = self._window.palette()
-        ink, pale = (palette.color(group, QPalette.ColorRole.ButtonText) for group in (Group.Active, Group.Disabled))
+        ink, pale = (
+            palette.color(group, QPalette.ColorRole.ButtonText).name() for group in (Group.Active, Group.Disabled)
+        )
+        if self._showing == (playing, ink, pale):  # every frame asks, and Qt would lay the buttons out anew
+            return
+        self._showing = playing, ink, pale
+        self.playing.setText("&Pause" if playing else "&Play")
         symbols = ("pause" if playing else "play", "back", "on")
         for action, symbol in zip(self.transport, symbols, strict=True):
-            action.setIcon(_icon(symbol, ink.name(), pale.name()))
+            action.setIcon(_icon(symbol, ink, pale))
 
     def _next_map(self) -> None:
         """No map, the four of them from shallow to deep, their mean, and again."""

@@ -46,8 +46,7 @@ class View(QWidget):
         self.paints: deque[float] = deque(maxlen=300)
         self.painted = 0
         self._fresh = False
-        self._buffer: Any = np.empty(0, np.uint8)
-        self._image = QImage()
+        self._buffers: list[Any] = [np.empty((0, 0, channels), np.uint8) for channels in (3, 4)]
         self._zoom, self._middle = 1.0, QPointF(0.5, 0.5)  # the point of the picture in the middle, in its sides
         self._grip: QPointF | None = None
         self._dragged = False
@@ -58,8 +57,6 @@ class View(QWidget):
     def show_frame(self, shown: Shown | None, models: tuple[Spec, ...]) -> None:
         """Show this frame from the next paint on, or with None the hint."""
         self.shown, self.models, self._fresh = shown, models, shown is not None
-        if shown is not None:
-            self._take(shown.result.frame.image)
         self.update()
 
     def look(self, settings: Settings) -> None:
@@ -130,19 +127,11 @@ class View(QWidget):
             self.delays.append(now - self.shown.captured)
             self.paints.append(now - began)
 
-    def _take(self, image: Any) -> None:
-        """Keep the frame as Qt paints it fastest, in a buffer that is used again."""
-        height, width = image.shape[:2]
-        if self._buffer.shape[:2] != (height, width):
-            self._buffer = np.empty((height, width, 4), np.uint8)
-            self._image = QImage(self._buffer.data, width, height, 4 * width, QImage.Format.Format_RGB32)
-        cv2.cvtColor(image, cv2.COLOR_RGB2BGRA, dst=self._buffer)
-
     def _draw_pane(self, painter: QPainter, number: int) -> None:
         """The frame and the overlay of the first model, of the second, or of both, in frame pixels."""
         assert self.shown is not None
         painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform, self._zoom < 4)
-        painter.drawImage(QPointF(0, 0), self._image)
+        self._draw_frame(painter, self.shown.result.frame.image)
         results = [self.shown.result, self.shown.other]
         both = self.settings.overlaid and self.shown.other is not None
         for index, (result, model) in enumerate(zip(results, self.models, strict=False)):
@@ -153,6 +142,35 @@ class View(QWidget):
                 if index and both:
                     settings = replace(settings, ids=False, map=NO_MAP)
                 draw_overlay(painter, result, model.points, settings, signals, colour, self.attended)
+
+    def _draw_frame(self, painter: QPainter, image: Any) -> None:
+        """The frame, in buffers that are used again. Where it is shown smaller it is made so first, to a whole number
+        of screen pixels: OpenCV does both in half the time that Qt takes."""
+        device = painter.device()
+        assert device is not None
+        place, ratio = painter.worldTransform(), device.devicePixelRatioF()
+        height, width = image.shape[:2]
+        scale = place.m11() * ratio
+        smaller = scale < 1
+        if smaller:
+            width, height = max(round(width * scale), 1), max(round(height * scale), 1)
+            way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
+            image = cv2.resize(image, (width, height), dst=self._buffer(height, width, 3), interpolation=way)
+        buffer = self._buffer(height, width, 4)
+        cv2.cvtColor(image, cv2.COLOR_RGB2BGRA, dst=buffer)
+        picture = QImage(buffer.data, width, height, 4 * width, QImage.Format.Format_RGB32)
+        if not smaller:
+            painter.drawImage(QPointF(0, 0), picture)
+            return
+        picture.setDevicePixelRatio(ratio)
+        painter.resetTransform()
+        painter.drawImage(QPointF(round(place.dx() * ratio) / ratio, round(place.dy() * ratio) / ratio), picture)
+        painter.setWorldTransform(place)
+
+    def _buffer(self, height: int, width: int, channels: int) -> Any:
+        if self._buffers[channels - 3].shape[:2] != (height, width):
+            self._buffers[channels - 3] = np.empty((height, width, channels), np.uint8)
+        return self._buffers[channels - 3]
 
     def _draw_name(self, painter: QPainter, pane: QRectF, number: int) -> None:
         """The model's name in the corner of its picture, in its colour."""
@@ -183,16 +201,23 @@ class View(QWidget):
 
     def _placed(self, pane: QRectF) -> tuple[float, QPointF]:
         """Screen pixels to a frame pixel, and where the frame's upper left corner is."""
-        width, height = max(self._image.width(), 1), max(self._image.height(), 1)
+        width, height = self._size()
         scale = self._zoom * min(pane.width() / width, pane.height() / height)
         x = pane.center().x() - self._middle.x() * width * scale
         y = pane.center().y() - self._middle.y() * height * scale
         return scale, QPointF(x, y)
 
+    def _size(self) -> tuple[int, int]:
+        """Width and height of the frame."""
+        if self.shown is None:
+            return 1, 1
+        height, width = self.shown.result.frame.image.shape[:2]
+        return width, height
+
     def _in_picture(self, place: QPointF) -> QPointF:
         """A place in the widget, in sides of the picture."""
         scale, origin = self._placed(self._pane_at(place))
-        width, height = max(self._image.width(), 1), max(self._image.height(), 1)
+        width, height = self._size()
         return QPointF((place.x() - origin.x()) / (scale * width), (place.y() - origin.y()) / (scale * height))
 
     def _move_middle(self, by: QPointF) -> None:
@@ -226,7 +251,8 @@ class View(QWidget):
         assert event is not None
         if self._grip is not None and not self._dragged and self.shown is not None:
             place = self._in_picture(event.position())
-            x, y = place.x() * self._image.width() - 0.5, place.y() * self._image.height() - 0.5
+            width, height = self._size()
+            x, y = place.x() * width - 0.5, place.y() * height - 0.5
             for face in self.shown.result.faces:
                 if face.box.x0 <= x <= face.box.x1 and face.box.y0 <= y <= face.box.y1:
                     self.clicked.emit(face.id)
