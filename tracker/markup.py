@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from tracker.core import Array
 
@@ -32,8 +34,12 @@ class Markup:
 
     def eye_centres(self, points: Array) -> Array:
         """Centres (..., 2, 2) of the eye on the image's left and of that on its right, of points (..., P, 2)."""
-        left, right = self.eyes
-        return np.stack([points[..., list(left), :].mean(-2), points[..., list(right), :].mean(-2)], axis=-2)
+        return np.asarray(points[..., self._eyes, :].mean(-2))
+
+    @cached_property
+    def _eyes(self) -> npt.NDArray[np.intp]:
+        """(2, E): ``eyes``, which have equally many points."""
+        return np.array(self.eyes, np.intp)
 
     def five(self, points: Array) -> Array:
         """The five points (..., 5, 2) that a detector gives, of points (..., P, 2): eye centres, tip of the nose and

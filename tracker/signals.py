@@ -121,10 +121,11 @@ def measure(points: Array, markup: Markup, size: tuple[int, int], focal: float |
     if rotation[2, 2] < _TURNED:
         return Signals(pitch, yaw, roll, (x, y, z), math.nan, math.nan, math.nan, math.nan)
     (a, b), (c, d) = rotation[:2, :2]  # its inverse written out: numpy's wakes threads that then spin for a while
-    front = np.asarray(points, np.float64) @ (np.array([(d, -b), (-c, a)]) / (a * d - b * c)).T
-    left, right = (_height(front, eye) / _width(front, eye) for eye in _EYES[markup.name])
-    mouth, unit = _MOUTH[markup.name], _distance(front, (HEAD_POINTS[markup.name][0], HEAD_POINTS[markup.name][3]))
-    return Signals(pitch, yaw, roll, (x, y, z), left, right, _height(front, mouth) / unit, _width(front, mouth) / unit)
+    front = (np.asarray(points, np.float64) @ (np.array([(d, -b), (-c, a)]) / (a * d - b * c)).T).tolist()
+    left, right, mouth = (_opening(front, opening) for opening in (*_EYES[markup.name], _MOUTH[markup.name]))
+    unit = _distance(front, (HEAD_POINTS[markup.name][0], HEAD_POINTS[markup.name][3])) or math.nan
+    left_eye, right_eye = (height / (width or math.nan) for height, width in (left, right))
+    return Signals(pitch, yaw, roll, (x, y, z), left_eye, right_eye, mouth[0] / unit, mouth[1] / unit)
 
 
 def angles(rotation: Array) -> tuple[float, float, float]:
@@ -141,16 +142,14 @@ def _camera(size: tuple[int, int], focal: float | None) -> npt.NDArray[np.float6
     return np.array([(length, 0, (width - 1) / 2), (0, length, (height - 1) / 2), (0, 0, 1)])
 
 
-def _distance(points: Array, ends: tuple[int, int]) -> float:
-    return float(np.linalg.norm(points[ends[0]] - points[ends[1]])) or math.nan
+def _distance(points: list[list[float]], ends: tuple[int, int]) -> float:
+    return math.dist(points[ends[0]], points[ends[1]])
 
 
-def _width(points: Array, opening: _Opening) -> float:
-    return _distance(points, opening[0])
-
-
-def _height(points: Array, opening: _Opening) -> float:
-    return float(np.mean([np.linalg.norm(points[upper] - points[lower]) for upper, lower in opening[1]]))
+def _opening(points: list[list[float]], opening: _Opening) -> tuple[float, float]:
+    """Its height, the mean over the pairs, and its width."""
+    corners, pairs = opening
+    return sum(_distance(points, pair) for pair in pairs) / len(pairs), _distance(points, corners)
 
 
 @dataclass(frozen=True)
