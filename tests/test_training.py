@@ -14,7 +14,7 @@ from drawn import drawn_face, drawn_labels, shape, write_300w
 
 from tracker import load_model
 from tracker.core import Box
-from tracker.datasets import DataError, validation_names
+from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.training.__main__ import main
@@ -348,3 +348,15 @@ def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.
     assert len(first.split()) == 4
     assert [line.split(": ")[0] for line in trust] == ["trnet-68"] * 3 + ["trnet-68-int8"] * 3
     assert [line.split(": ")[1].split()[0] for line in trust[:3]] == ["presence", "confidence", "expected"]
+
+
+def test_a_model_is_not_compared_on_other_points(
+    tmp_path: Path, portrait: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "lfw_net_5pt"
+    (folder / "lfw_5590").mkdir(parents=True)
+    name = next(name for name in (f"lfw_5590/Some_{n}_0001.jpg" for n in range(60)) if kept_apart(name))
+    cv2.imwrite(str(folder / name), portrait[:, :, ::-1])
+    (folder / "trainImageList.txt").write_text(f"{name} 178 270 78 170 202 101 247 103 222 126 203 140 246 141\n")
+    assert main(["compare", "trnet-68", "--set", "lfw_net_5pt", "--data", str(tmp_path)]) == 2
+    assert "has the points of ibug68, the faces those of celeba5" in capsys.readouterr().err

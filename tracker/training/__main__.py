@@ -63,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     heading.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
     heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
-    comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of 300-W")
+    comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of a set")
+    comparing.add_argument("--set", default="300w", help="the set (300w)")
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
     attending = commands.add_parser(
         "attention", parents=[data], help="measure AAN's maps on the validation faces of 300-W"
@@ -104,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "export":
             export(given.run, given.out, given.name, given.version)
         elif given.command == "compare":
-            print("\n".join(compare(given.models, _validation(given))))
+            print("\n".join(compare(given.models, _parted(given.set, given)[1])))
         elif given.command == "attention":
             print("\n".join(attention(load_model(given.model), _validation(given))))
         elif given.command == "detector":
