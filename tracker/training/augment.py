@@ -23,10 +23,11 @@ def augmented(
     size: int,
     rng: np.random.Generator,
     known: Flags | None = None,
+    strength: float = 1.0,
 ) -> Sample:
     """``placed`` and ``photographed``."""
-    picture, moved, known = placed(image, points, markup, context, size, rng, known)
-    return photographed(picture, rng), moved, known
+    picture, moved, known = placed(image, points, markup, context, size, rng, known, strength)
+    return photographed(picture, rng, strength), moved, known
 
 
 def placed(
@@ -37,13 +38,14 @@ def placed(
     size: int,
     rng: np.random.Generator,
     known: Flags | None = None,
+    strength: float = 1.0,
 ) -> Sample:
     """A crop (size, size, 3), its points (P, 2) in crop pixels, and which of them are known (P,), or None for all.
 
     ``points`` are in pixels of ``image``; the crop lies about those that are ``known``. Half of the crops are mirrored.
     All of it follows from ``rng``, and the same numbers are drawn whether or not there is a mask.
     """
-    crop = jittered(points if known is None else points[known], context, size, rng)
+    crop = jittered(points if known is None else points[known], context, size, rng, strength)
     picture = crop.cut(image)
     moved = crop.to_input(points)
     if rng.random() < 0.5:
@@ -54,11 +56,12 @@ def placed(
     return picture, moved.astype(np.float32), known
 
 
-def jittered(points: Array, context: float, size: int, rng: np.random.Generator) -> Crop:
+def jittered(points: Array, context: float, size: int, rng: np.random.Generator, strength: float = 1.0) -> Crop:
     """The crop about ``points`` with the roll, shift and scale that a tracker's own crops have, and more.
 
-    Their strength is itself drawn for each face, so that well placed crops are common and bad ones occur."""
-    strength = rng.random()
+    How much of ``strength`` they have is itself drawn for each face, so that well placed crops are common and bad ones
+    occur."""
+    strength *= rng.random()
     angle = float(np.clip(strength * rng.normal(0, math.radians(25)), -1.2, 1.2))
     crop = Crop.around(points, context, size, angle)
     dx, dy = strength * rng.normal(0, 0.06, 2) * crop.side
@@ -66,32 +69,37 @@ def jittered(points: Array, context: float, size: int, rng: np.random.Generator)
     return Crop(crop.cx + dx, crop.cy + dy, side, size, angle)
 
 
-def photographed(picture: Image, rng: np.random.Generator) -> Image:
-    """The same crop as a worse camera, other light or a hand before the face would have it."""
+def photographed(picture: Image, rng: np.random.Generator, strength: float = 1.0) -> Image:
+    """The same crop as a worse camera, other light or a hand before the face would have it; each of these happens
+    ``strength`` times as often as usual."""
     size = picture.shape[0]
-    if rng.random() < 0.25:
+
+    def happens(usually: float) -> bool:
+        return rng.random() < usually * strength
+
+    if happens(0.25):
         small = int(rng.integers(size // 3, size))
         way = cv2.INTER_AREA if rng.random() < 0.7 else cv2.INTER_NEAREST
         picture = cv2.resize(cv2.resize(picture, (small, small), interpolation=way), (size, size))  # type: ignore[assignment]
-    if rng.random() < 0.2:
+    if happens(0.2):
         picture = blurred(picture, rng)
     light = picture.astype(np.float32)
-    if rng.random() < 0.7:
+    if happens(0.7):
         gain = math.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
         middle = light.mean()
         light = (light - middle) * np.float32(math.exp(rng.normal(0, 0.25))) + middle
         light = light * gain + np.float32(rng.normal(0, 12))
-    if rng.random() < 0.15:
+    if happens(0.15):
         light[...] = light.mean(-1, keepdims=True)
-    if rng.random() < 0.2:
+    if happens(0.2):
         light = shaded(light, rng)
-    if rng.random() < 0.2:
+    if happens(0.2):
         light += rng.normal(0, rng.uniform(2, 14), light.shape).astype(np.float32)
-    if rng.random() < 0.35:
+    if happens(0.35):
         for _ in range(int(rng.integers(1, 4))):
             cover(light, rng)
     picture = np.clip(light, 0, 255).astype(np.uint8)
-    if rng.random() < 0.15:
+    if happens(0.15):
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))]
         picture = cv2.imdecode(cv2.imencode(".jpg", picture, quality)[1], cv2.IMREAD_COLOR)  # type: ignore[assignment]
     return picture

@@ -71,6 +71,7 @@ class Run:
     context: float = 1.25
     schedule: str = "linear"
     contrast: float = 10.0
+    calm: float = 0.5
     seed: int = 1
 
     mean = 127.5
@@ -121,7 +122,9 @@ class Batches:
                 which = 0
             index = int(rng.integers(len(self.sets[which])))
             face, truth = self.sets[which][index], self.points[which][index]
-            crop, moved, known = augmented(face.image, truth, self.markup, run.context, self.size, rng, face.known)
+            crop, moved, known = augmented(
+                face.image, truth, self.markup, run.context, self.size, rng, face.known, run.calm if decaying else 1.0
+            )
             crops.append(crop)
             points.append(moved)
             if self.masked:
