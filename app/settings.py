@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
@@ -18,6 +19,8 @@ RECENT = 8
 """How many files and addresses are remembered."""
 LAYOUT = ("geometry", "state")
 """What is kept of the window besides the choices."""
+SEAL = 8
+"""Bytes of a digest behind each part of the layout."""
 FASTEST = math.inf
 """The speed at which a file is played as fast as it goes."""
 MEAN, NO_MAP = -2, -1
@@ -88,7 +91,7 @@ def save(settings: Settings, layout: Mapping[str, bytes] | None = None) -> None:
     may not be written is no reason to complain."""
     if layout is None:
         layout = load_layout()
-    kept: dict[str, Any] = {name: b64encode(value).decode() for name, value in layout.items()}
+    kept: dict[str, Any] = {name: b64encode(value + _seal(value)).decode() for name, value in layout.items()}
     for field in fields(Settings):
         value = getattr(settings, field.name)
         kept[field.name] = list(value) if isinstance(value, tuple) else str(value)
@@ -97,12 +100,19 @@ def save(settings: Settings, layout: Mapping[str, bytes] | None = None) -> None:
 
 
 def load_layout() -> dict[str, bytes]:
-    """The ``geometry`` and ``state`` of the window as last saved, as far as they are there."""
+    """The ``geometry`` and ``state`` of the window as last saved, as far as they are there and to the last bit: damaged
+    ones make Qt crash."""
     kept, found = _kept(), {}
     for name in LAYOUT:
         with suppress(KeyError, TypeError, ValueError):
-            found[name] = b64decode(kept[name], validate=True)
+            held = b64decode(kept[name], validate=True)
+            if _seal(held[:-SEAL]) == held[-SEAL:]:
+                found[name] = held[:-SEAL]
     return found
+
+
+def _seal(value: bytes) -> bytes:
+    return hashlib.sha256(value).digest()[:SEAL]
 
 
 def _kept() -> dict[str, Any]:

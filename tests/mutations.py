@@ -79,6 +79,10 @@ def of_bytes(data: bytes, rng: Random) -> bytes:
     return bytes(held)
 
 
+LONG = 1 << 16
+"""Characters beyond which no line is repeated a thousand times: done again and again, that fills any memory."""
+
+
 def of_text(data: bytes, rng: Random) -> bytes:
     """Words and lines exchanged, left out, repeated; another encoding."""
     text = data.decode("utf-8", "replace")
@@ -92,7 +96,9 @@ def of_text(data: bytes, rng: Random) -> bytes:
             case 3:
                 lines = text.splitlines(keepends=True) or [""]
                 place = rng.randrange(len(lines))
-                lines[place : place + 1] = lines[place : place + 1] * rng.choice((0, 0, 2, 1000))
+                lines[place : place + 1] = lines[place : place + 1] * rng.choice(
+                    (0, 0, 2, 1000 if len(text) < LONG else 2)
+                )
                 text = "".join(lines)
             case 4:
                 place = rng.randrange(len(text) + 1)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,16 @@ def test_settings_that_make_no_sense_become_those_that_do() -> None:
     for text in ("", "[]", "{", "[" * 100_000, "\0"):
         place().write_text(text)
         assert load() == Settings()
+
+
+def test_a_damaged_layout_is_not_given_to_qt() -> None:
+    """Qt dies of some: a window would never open again."""
+    save(Settings(), {"state": b"where all the docks are"})
+    kept = json.loads(place().read_text())
+    damaged = bytearray(b64decode(kept["state"]))
+    damaged[3] ^= 1
+    place().write_text(json.dumps({"state": b64encode(damaged).decode()}))
+    assert load_layout() == {}
 
 
 def test_what_an_ini_file_holds_is_not_run(tmp_path: Path) -> None:
