@@ -96,9 +96,8 @@ def of_text(data: bytes, rng: Random) -> bytes:
             case 3:
                 lines = text.splitlines(keepends=True) or [""]
                 place = rng.randrange(len(lines))
-                lines[place : place + 1] = lines[place : place + 1] * rng.choice(
-                    (0, 0, 2, 1000 if len(text) < LONG else 2)
-                )
+                often = rng.choice((0, 0, 2, 1000 if len(text) < LONG else 2))
+                lines[place : place + 1] = lines[place : place + 1] * often
                 text = "".join(lines)
             case 4:
                 place = rng.randrange(len(text) + 1)
