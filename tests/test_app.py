@@ -72,8 +72,9 @@ def paused_at(window: Window, wait: Wait, clip: Path, index: int) -> None:
     wait(lambda: window.view.painted and window.history.found.any())
     window.session.play(False)
     wait(lambda: not window.session.playing)
+    before = window.view.shown  # perhaps of this very frame, which is yet to be processed again
     window.session.seek(index)
-    wait(lambda: shown_index(window) == index)
+    wait(lambda: window.view.shown is not before and shown_index(window) == index)
 
 
 def shown_index(window: Window) -> int:
