@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_face, drawn_labels, shape, write_300w
+from torch import Tensor
 
 from tracker import load_model
 from tracker.core import Box
@@ -118,6 +119,26 @@ def test_a_mask_draws_no_other_numbers() -> None:
         assert all(torch.equal(one[i], other[i]) for i in (0, 1))
         assert one[2] is None
         assert other[2].all()
+
+
+def test_the_end_of_a_run_is_without_the_sets_labelled_otherwise_and_calmer() -> None:
+    points = (shape() * 100 + 50).astype(np.float32)
+    shades = {"300w": 60, "ytf68": 120, "pseudo": 180}
+    sets = [
+        [LabelledFace(name, np.full((200, 200, 3), shade, np.uint8), points, name)] for name, shade in shades.items()
+    ]
+
+    def seen(step: int, calm: float) -> Tensor:
+        """The brightest of each crop, which tells its set where nothing else is done to it, as with no strength."""
+        run = Run(steps=100, batch=200, coarse=0.5, decay=0.5, calm=calm)
+        return Batches(sets, run, 64, IBUG68)[step][0].amax((1, 2, 3))
+
+    share = (seen(60, 0.0) == 180).double().mean()
+    assert set(seen(60, 0.0).tolist()) == {60, 180}
+    assert 0.15 < share < 0.35
+    crops = [Batches(sets, Run(steps=100, batch=200, decay=0.5), 64, IBUG68)[step][1] for step in (10, 60)]
+    spread = [float(points.std(0).mean()) for points in crops]
+    assert spread[1] < 0.7 * spread[0]
 
 
 def test_what_is_kept_of_a_photo_fits_its_labels() -> None:

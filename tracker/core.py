@@ -107,6 +107,11 @@ class Crop:
         cx, cy = turn @ box.centre
         return cls(float(cx), float(cy), max(box.width, box.height, 1.0) * context, size, angle)
 
+    def moved(self, dx: float, dy: float, scale: float, turn: float) -> Crop:
+        """This crop shifted by so many of its sides to the frame's right and down, scaled, and turned by radians."""
+        cx, cy = self.cx + dx * self.side, self.cy + dy * self.side
+        return Crop(cx, cy, self.side * scale, self.size, self.angle + turn)
+
     @property
     def matrix(self) -> npt.NDArray[np.float64]:
         """(2, 3): frame coordinates to input coordinates."""

@@ -267,11 +267,7 @@ def views_agree(model: LandmarkModel, face: Face, image: Image) -> bool:
     """Whether the network finds the same points of ``face`` from shifted views of ``image``, as it does on a face that
     the detector cannot see, half hidden or turned away; where there is none, its points follow the crop."""
     crop = model.crop_around(face.points)
-    views = [
-        Crop(crop.cx + dx * crop.side, crop.cy + dy * crop.side, crop.side * scale, crop.size, crop.angle + turn)
-        for dx, dy, scale, turn in VIEWS
-    ]
-    points = np.stack([view.points for view in model.locate(image, views)])
+    points = np.stack([view.points for view in model.locate(image, [crop.moved(*view) for view in VIEWS])])
     spread = np.linalg.norm(points - points.mean(0), axis=-1).mean()
     return bool(spread < AGREEMENT * max(face.box.width, face.box.height))
 

@@ -88,10 +88,7 @@ def mean_points(model: LandmarkModel, image: Image, points: Points) -> Points:
     """The points (P, 2) of the face about ``points``, as the mean of what ``model`` finds in ``VIEWS`` of ``image`` and
     in their mirror images; all in frame pixels."""
     crop = model.crop_around(points)
-    views = [
-        Crop(crop.cx + dx * crop.side, crop.cy + dy * crop.side, crop.side * scale, crop.size, crop.angle + turn)
-        for dx, dy, scale, turn in VIEWS
-    ]
+    views = [crop.moved(*view) for view in VIEWS]
     last = image.shape[1] - 1
     mirrored = [Crop(last - view.cx, view.cy, view.side, view.size, -view.angle) for view in views]
     straight = np.stack([face.points for face in model.locate(image, views)])
