@@ -156,13 +156,19 @@ def test_inputs_are_found_and_their_structure_is_kept(tmp_path: Path) -> None:
         jobs([tmp_path / "in/a/one.mp4", tmp_path / "else/one.mp4"], tmp_path)
 
 
-def test_folders_of_pictures_are_recordings_where_there_are_no_videos(tmp_path: Path) -> None:
+def test_folders_of_pictures_are_recordings_where_there_are_no_videos(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("all/first", "all/second/deep"):
         (tmp_path / name).mkdir(parents=True)
         folder_of(tmp_path / name, {"1.png": png(picture(1))})
     todo = jobs([tmp_path / "all"], tmp_path / "out")
     assert [str(job.target.relative_to(tmp_path / "out")) for job in todo] == ["first", "second/deep"]
     assert [job.source for job in todo] == [tmp_path / "all" / "first", tmp_path / "all" / "second" / "deep"]
+    assert not caplog.messages
+    (tmp_path / "all" / "one.mp4").write_bytes(b"x")
+    assert [job.source.name for job in jobs([tmp_path / "all"], tmp_path / "out")] == ["one.mp4"]
+    assert "2 pictures are passed over" in caplog.text
 
 
 @pytest.mark.parametrize("count", [1, 3, 7, 20])

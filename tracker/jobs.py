@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +13,8 @@ from pathlib import Path
 from tracker.core import TrackerError
 from tracker.files import read_text
 from tracker.sources import IMAGE_SUFFIXES
+
+log = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = frozenset(
     f".{suffix}"
@@ -90,7 +93,14 @@ def _named(text: str | Path, out: Path, lists: set[Path]) -> Iterator[tuple[Path
 def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
     files = _files(folder.rglob("*"), folder, out)
     recordings = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
-    recordings = recordings or sorted({path.parent for path in files if path.suffix.lower() in IMAGE_SUFFIXES})
+    pictures = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    if recordings and pictures:
+        log.warning(
+            "%s: %d pictures are passed over, as it holds recordings too; give them, or their folder, by themselves",
+            folder,
+            len(pictures),
+        )
+    recordings = recordings or sorted({path.parent for path in pictures})
     if not recordings:
         raise InputError(f"{folder}: holds neither recordings nor pictures")
     for path in recordings:
