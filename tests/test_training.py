@@ -290,6 +290,34 @@ def test_sets_of_several_markups_are_not_mixed(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists(), "a run that cannot start leaves nothing behind"
 
 
+def test_a_run_begins_with_the_weights_of_another_that_fit(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = ["train", "--data", str(data), "--out", str(tmp_path / "first"), "--steps", "2", *COMMON]
+    assert main(first) == 0
+    folder = tmp_path / "five" / "lfw_net_5pt"
+    (folder / "lfw_5590").mkdir(parents=True)
+    lines = []
+    for number in range(12):
+        image, points = drawn_face(number)
+        eyes = [points[list(eye)].mean(0) for eye in IBUG68.eyes]
+        corners = np.array([*eyes, points[30], points[48], points[54]])
+        cv2.imwrite(str(folder / f"lfw_5590/Face_{number}_0001.jpg"), image)
+        lines.append(f"lfw_5590/Face_{number}_0001.jpg 9 90 9 90 {' '.join(map(str, corners.ravel()))}")
+    (folder / "trainImageList.txt").write_text("\n".join(lines))
+    command = ["train", "--data", str(tmp_path / "five"), *COMMON, "--sets", "lfw_net_5pt"]
+    command += ["--start", str(tmp_path / "first")]
+    assert main([*command, "--out", str(tmp_path / "second"), "--steps", "1", "--rate", "0"]) == 0
+    theirs, ours = weights(tmp_path / "first")["average"], weights(tmp_path / "second")["network"]
+    learnt = [name for name in ours if name.endswith("weight") and not name.startswith("linear")]
+    assert learnt
+    assert all(torch.equal(theirs[name], ours[name]) for name in learnt)
+    assert ours["linear.weight"].shape[0] == 10
+    capsys.readouterr()
+    assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "third"), "--steps", "1"]) == 2
+    assert "another kind of network" in capsys.readouterr().err
+
+
 def test_an_older_checkpoint_is_resumed_and_exported(data: Path, tmp_path: Path) -> None:
     """One that states neither the markup nor the sets, nor an option that was not there yet."""
     command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "2", *COMMON]
@@ -381,3 +409,21 @@ def test_a_model_is_not_compared_on_other_points(
     (folder / "trainImageList.txt").write_text(f"{name} 178 270 78 170 202 101 247 103 222 126 203 140 246 141\n")
     assert main(["compare", "trnet-68", "--set", "lfw_net_5pt", "--data", str(tmp_path)]) == 2
     assert "has the points of ibug68, the faces those of celeba5" in capsys.readouterr().err
+
+
+def test_ablations_fill_the_tables_and_are_not_trained_twice(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["ablations", "--data", str(data), "--out", str(tmp_path / "runs"), "--steps", "2"]
+    assert main(command) == 0
+    table = (tmp_path / "runs" / "tables.md").read_text()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:3] != "|--"]
+    named = {row[0]: row for row in rows}
+    for label in ("CNN-6 + Wing", "TRNet-20 + ENME + refined module", "8", "AAN", "without both"):
+        assert 0 < float(named[label][2]) < 1000, label
+    assert (tmp_path / "runs" / "alpha.png").exists()
+    done = (tmp_path / "runs" / "aan" / "final.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert main(command) == 0
+    assert capsys.readouterr().out == table == (tmp_path / "runs" / "tables.md").read_text()
+    assert (tmp_path / "runs" / "aan" / "final.json").stat().st_mtime_ns == done

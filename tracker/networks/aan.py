@@ -90,6 +90,17 @@ class Embedding(nn.Module):
             return torch.cos(self.linear(self.normalise(x.float())))
 
 
+def attended_means(features: Tensor, attended: Tensor, cells: int = 4) -> Tensor:
+    """The means of M * H, (N, C, cells * cells), over ``cells`` x ``cells`` parts of the maps, of H (N, C, h, w) and M
+    (N, 1, h, w); as products of matrices, without a map of the size of M * H."""
+    count, channels, height, width = features.shape
+    shape = (count, cells, height // cells, cells, width // cells)
+    parts = features.permute(0, 2, 3, 1).reshape(*shape, channels).transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    weights = attended.reshape(shape).transpose(2, 3).flatten(3, 4).flatten(0, 2)
+    sums = weights.unsqueeze(1) @ parts
+    return (sums / weights.shape[-1]).view(count, cells * cells, channels).transpose(1, 2)
+
+
 class AAN(nn.Module):
     """Four building blocks F(x) = (1 + M(x)) * H(x), each followed by a max pooling; the nonlinear embedding; a
     linear layer.
@@ -145,11 +156,10 @@ class AAN(nn.Module):
             if self.attention:
                 attended = self.attention[level](x)
                 found[f"attention_{level}"] = attended.squeeze(1)
-                weighted = attended * x
-                x = x + weighted if self.residual else weighted
                 if self.training and self.branches:
-                    pooled = functional.avg_pool2d(weighted, weighted.shape[-1] // 4).flatten(1)
+                    pooled = attended_means(x, attended).flatten(1)
                     found[f"early_{level}"] = to_pixels(self.branches[level](pooled), self.input_size)
+                x = x * (1 + attended) if self.residual else x * attended
             maps.append(x)
             x = functional.max_pool2d(x, 2)
         if self.heads is not None:

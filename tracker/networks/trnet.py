@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -109,10 +108,3 @@ def to_pixels(flat: Tensor, size: int) -> Tensor:
 def weighted_layers(network: nn.Module) -> int:
     """How many convolutions and linear layers carry weights: the number papers name networks by."""
     return sum(isinstance(module, (nn.Conv2d, nn.Linear)) for module in network.modules())
-
-
-def start_at(linear: nn.Linear, shape: Tensor, size: int) -> None:
-    """Set the bias of the last layer so that an untrained network answers ``shape`` (P, 2), in input pixels."""
-    with torch.no_grad():
-        linear.bias.copy_(((shape - (size / 2 - 0.5)) / size).flatten())
-        linear.weight.mul_(0.1)

@@ -1,5 +1,5 @@
-"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention; label, others and
-detector for the face detector."""
+"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention, ablations; label, others
+and detector for the face detector."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tracker.datasets import validation_names
 from tracker.detector import load_detector
 from tracker.model import load_model
 from tracker.networks import NETWORKS
+from tracker.training.ablations import ablate
 from tracker.training.attention import attention
 from tracker.training.compare import compare
 from tracker.training.datasets import LabelledFace, held_out
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     training.add_argument("--sets", default="300w,ytf68", help=SETS)
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    training.add_argument("--start", type=Path, metavar="RUN", help="folder of a run whose weights it begins with")
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
     default = Run()
     networks = sorted(set(NETWORKS) - {"facedet"})
@@ -63,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     heading.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
     heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
+    ablating = commands.add_parser("ablations", parents=[data], help="both papers' tables, by short runs on 300-W")
+    ablating.add_argument("--out", type=Path, required=True, help="folder for the runs and tables.md")
+    ablating.add_argument("--steps", type=int, default=2000, help="steps of each run, AAN's have half (2000)")
+    ablating.add_argument("--seed", type=int, default=1, help="(1)")
     comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of a set")
     comparing.add_argument("--set", default="300w", help="the set (300w)")
     comparing.add_argument("models", nargs="+", metavar="MODEL", help="name of a model, or path to a file")
@@ -118,6 +124,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")
         elif given.command == "refine":
             _refine(given)
+        elif given.command == "ablations":
+            lines = ablate(*_parted("300w", given), given.out, given.steps, given.seed)
+            (given.out / "tables.md").write_text("\n".join(lines) + "\n")
+            print("\n".join(lines))
         elif given.command == "heads":
             _heads(given)
         elif given.command == "quantise":
@@ -129,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = "goes on from the last checkpoint" if given.command == "train" else "starts anew"
+        goes_on = "goes on from the last checkpoint" if given.command in ("train", "ablations") else "starts anew"
         print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
     return 0
@@ -152,7 +162,16 @@ def _train(given: argparse.Namespace) -> None:
             unseen = held_out(faces)
             sets[index] = [face for face in faces if face.name not in unseen]
     with joined(given.device) as (process, processes):
-        train(run, sets, validation, given.out, given.device, process=process, processes=processes)
+        train(
+            run,
+            sets,
+            validation,
+            given.out,
+            given.device,
+            process=process,
+            processes=processes,
+            start=given.start,
+        )
 
 
 def _photographed(given: argparse.Namespace) -> list[list[LabelledFace]]:

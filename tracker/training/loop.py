@@ -221,8 +221,10 @@ def train(
     save_every: float = 180.0,
     process: int = 0,
     processes: int = 1,
+    start: Path | None = None,
 ) -> Network:
-    """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network.
+    """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network. A new
+    run begins with those weights of the run in ``start`` that fit.
 
     Writes ``checkpoint.pt`` every ``save_every`` seconds; at every validation a line of ``log.jsonl``, its curves
     ``log.png`` and the faces of ``samples.jpg``; at the end ``final.json``. There, and in the last checkpoint, the
@@ -241,6 +243,8 @@ def train(
     torch.manual_seed(run.seed)
     network = build(run.network, markup.size, run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None and not (folder / "checkpoint.pt").exists():
+        take_over(network, start)
     average = copy.deepcopy(network).eval()
     optimiser = optimiser_of(network, run)
     loss_of = LOSSES[run.loss]
@@ -309,7 +313,7 @@ def train(
         return average
     figures = measure(average, sets[0], run, device)
     offset = (figures["offset_x"], figures["offset_y"]) if dataset in LABEL_OFFSET else (0.0, 0.0)
-    final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
+    final = {"steps": run.steps, "training": figures, "validation": measure(average, validation, run, device, offset)}
     (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     state.save(run.steps, offset)
     return average
@@ -341,6 +345,18 @@ def open_run(folder: Path) -> tuple[dict[str, Any], Run, Markup, Network]:
     except Exception as error:  # torch raises many kinds
         raise TrainingError(f"{folder}: holds no run of tracker.training; give the folder of its --out") from error
     return saved, run, markup, network.eval()
+
+
+def take_over(network: nn.Module, folder: Path) -> None:
+    """Give ``network`` the weights of the run in ``folder`` that have its names and shapes. TrainingError when hardly
+    any has, as of another kind of network."""
+    theirs, ours = open_run(folder)[3].state_dict(), network.state_dict()
+    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    if len(fitting) < len(ours) / 2:
+        raise TrainingError(f"--start {folder}: holds another kind of network; give a run of the same --network")
+    network.load_state_dict({**ours, **fitting})
+    if new := sorted(set(ours) - set(fitting)):
+        log.info("begins with the weights of %s; new are %s", folder, ", ".join(new))
 
 
 def normalised(crops: Tensor, run: Run) -> Tensor:

@@ -66,6 +66,17 @@ def plot_calibration(bins: Sequence[Sequence[float]], path: Path) -> None:
     _save(figure, path)
 
 
+def plot_alphas(alphas: Sequence[float], errors: Sequence[float], path: Path) -> None:
+    """The validation NME of runs with LE over its alpha, as figure 4 of TRNet's paper."""
+    figure = _figure(4.4, 3.2)
+    axes = figure.subplots()
+    axes.plot(alphas, errors, color=BLUE, marker="o")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(alphas, [f"{alpha:g}" for alpha in alphas])
+    axes.set(xlabel="alpha of LE", ylabel="validation NME in %")
+    _save(figure, path)
+
+
 def write_samples(path: Path, faces: Sequence[LabelledFace], points: npt.NDArray[np.float64]) -> None:
     """A picture of some of ``faces`` with their points as found, (N, P, 2) in pixels of each face's image, in blue over
     the true ones in yellow."""
