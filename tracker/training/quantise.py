@@ -90,6 +90,8 @@ def quantise(
                 weight_type=QuantType.QInt8,
             )
         model = onnx.load(str(part))
+        _pad_whole_numbers(model.graph)
+        _widen_colours(model.graph)
         onnx.helper.set_model_props(model, {Spec.KEY: replace(spec, name=final.stem, precision="int8").to_json()})
         model.producer_name = "landmark-tracker"
         onnx.checker.check_model(model)
@@ -99,6 +101,55 @@ def quantise(
         root.setLevel(level)
         part.unlink(missing_ok=True)
     return final
+
+
+def _pad_whole_numbers(graph: onnx.GraphProto) -> None:
+    """Let every Pad work on the 8 bits themselves. ONNX Runtime has no such operator between QuantizeLinear and
+    DequantizeLinear, and would turn the map to fp32 and back for it."""
+    makers, users = _makers(graph), _users(graph)
+    for node in [node for node in graph.node if node.op_type == "Pad"]:
+        before, (after,) = makers[node.input[0]], users[node.output[0]]
+        if (before.op_type, after.op_type) != ("DequantizeLinear", "QuantizeLinear"):
+            continue
+        whole, scale, zero = before.input
+        for reader in users[after.output[0]]:  # padding with zeros keeps the scale of what is padded
+            reader.input[1], reader.input[2] = scale, zero
+        padded = onnx.helper.make_node("Pad", [whole, node.input[1], zero], after.output, node.name, mode="constant")
+        graph.node.insert(list(graph.node).index(node), padded)
+        for gone in (node, after, *([before] if users[before.output[0]] == [node] else [])):
+            graph.node.remove(gone)
+
+
+def _widen_colours(graph: onnx.GraphProto) -> None:
+    """Give the first convolution a fourth colour, all zero: with three, ONNX Runtime (1.32) takes a way that lasts
+    twice as long. What is calculated does not change by a bit."""
+    users = _users(graph)
+    (quantised,) = users[graph.input[0].name]
+    (read,) = users[quantised.output[0]]
+    (convolution,) = users[read.output[0]]
+    weights = {one.name: one for one in graph.initializer}
+    kernel = weights[_makers(graph)[convolution.input[1]].input[0]]
+    values = onnx.numpy_helper.to_array(kernel)
+    missing = -values.shape[1] % 4
+    wide = np.pad(values, ((0, 0), (0, missing), (0, 0), (0, 0)))
+    kernel.CopyFrom(onnx.numpy_helper.from_array(wide, kernel.name))
+    pads, name = f"{quantised.output[0]}_pads", f"{quantised.output[0]}_wide"
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array([0, 0, 0, 0, 0, missing, 0, 0]), pads))
+    padding = onnx.helper.make_node("Pad", [quantised.output[0], pads, quantised.input[2]], [name], name)
+    graph.node.insert(list(graph.node).index(read), padding)
+    read.input[0] = name
+
+
+def _makers(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
+    return {name: node for node in graph.node for name in node.output}
+
+
+def _users(graph: onnx.GraphProto) -> dict[str, list[onnx.NodeProto]]:
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    return users
 
 
 def _after_maps(graph: onnx.GraphProto) -> list[str]:
