@@ -45,6 +45,9 @@ the points of a face less well apart."""
 BINS, TRACKED = 10, 3
 """Points of the calibration curve, and crops of each validation face that are placed as a tracker places them."""
 
+ENOUGH = 3000
+"""Faces to learn from; of more, every second, every third ... is taken."""
+
 View = tuple[Image, Array, Flags]
 """A crop, the points in it, and which of them are known."""
 
@@ -90,7 +93,8 @@ def train_heads(
     network.load_state_dict(points_only, strict=False)
     network.to(memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload]
     assert network.heads is not None
-    fit(network.heads, seen(network, network.heads, faces, run, markup), rounds, run.seed)
+    taken = faces[:: -(-len(faces) // ENOUGH)]
+    fit(network.heads, seen(network, network.heads, taken, run, markup), rounds, run.seed)
 
     def predict(crops: npt.NDArray[np.uint8]) -> Outputs:
         with torch.inference_mode():
