@@ -416,14 +416,15 @@ def test_ablations_fill_the_tables_and_are_not_trained_twice(
 ) -> None:
     command = ["ablations", "--data", str(data), "--out", str(tmp_path / "runs"), "--steps", "2"]
     assert main(command) == 0
-    table = (tmp_path / "runs" / "tables.md").read_text()
+    runs = tmp_path / "runs" / "2-steps-seed-1"
+    table = (runs / "tables.md").read_text()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:3] != "|--"]
     named = {row[0]: row for row in rows}
     for label in ("CNN-6 + Wing", "TRNet-20 + ENME + refined module", "8", "AAN", "without both"):
         assert 0 < float(named[label][2]) < 1000, label
-    assert (tmp_path / "runs" / "alpha.png").exists()
-    done = (tmp_path / "runs" / "aan" / "final.json").stat().st_mtime_ns
+    assert (runs / "alpha.png").exists()
+    done = (runs / "aan" / "final.json").stat().st_mtime_ns
     capsys.readouterr()
     assert main(command) == 0
-    assert capsys.readouterr().out == table == (tmp_path / "runs" / "tables.md").read_text()
-    assert (tmp_path / "runs" / "aan" / "final.json").stat().st_mtime_ns == done
+    assert capsys.readouterr().out == table == (runs / "tables.md").read_text()
+    assert (runs / "aan" / "final.json").stat().st_mtime_ns == done

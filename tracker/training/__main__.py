@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     heading.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
     heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
     ablating = commands.add_parser("ablations", parents=[data], help="both papers' tables, by short runs on 300-W")
-    ablating.add_argument("--out", type=Path, required=True, help="folder for the runs and tables.md")
+    ablating.add_argument("--out", type=Path, required=True, help="folder for the runs and their tables.md")
     ablating.add_argument("--steps", type=int, default=2000, help="steps of each run, AAN's have half (2000)")
     ablating.add_argument("--seed", type=int, default=1, help="(1)")
     comparing = commands.add_parser("compare", parents=[data], help="measure models on the validation faces of a set")
@@ -125,9 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "refine":
             _refine(given)
         elif given.command == "ablations":
-            lines = ablate(*_parted("300w", given), given.out, given.steps, given.seed)
-            (given.out / "tables.md").write_text("\n".join(lines) + "\n")
-            print("\n".join(lines))
+            print("\n".join(ablate(*_parted("300w", given), given.out, given.steps, given.seed)))
         elif given.command == "heads":
             _heads(given)
         elif given.command == "quantise":
@@ -162,16 +160,8 @@ def _train(given: argparse.Namespace) -> None:
             unseen = held_out(faces)
             sets[index] = [face for face in faces if face.name not in unseen]
     with joined(given.device) as (process, processes):
-        train(
-            run,
-            sets,
-            validation,
-            given.out,
-            given.device,
-            process=process,
-            processes=processes,
-            start=given.start,
-        )
+        shared = {"process": process, "processes": processes}
+        train(run, sets, validation, given.out, given.device, **shared, start=given.start)
 
 
 def _photographed(given: argparse.Namespace) -> list[list[LabelledFace]]:

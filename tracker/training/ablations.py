@@ -53,18 +53,19 @@ def rows(steps: int, seed: int) -> dict[str, list[Row]]:
 def ablate(
     faces: Sequence[LabelledFace], validation: Sequence[LabelledFace], out: Path, steps: int, seed: int
 ) -> list[str]:
-    """Train every row on ``faces`` in a folder of its own below ``out``, going on where it was stopped, and give the
-    tables as lines of Markdown: NME in per cent (oracle box, inter-pupil, one view) on both sets of faces. Draws
-    ``alpha.png``. TrainingError when a folder holds another run."""
+    """Train every row on ``faces``, going on where it was stopped, and give the tables as lines of Markdown: NME in per
+    cent (oracle box, inter-pupil, one view) on both sets of faces. The runs, ``tables.md`` and ``alpha.png`` lie in a
+    folder of ``out`` for this many steps and this seed, so that none is taken for another's."""
+    out = out / f"{steps}-steps-seed-{seed}"
     lines = []
     for table, members in rows(steps, seed).items():
         lines += ["", f"| {table} | steps | validation | training |", "|---|---|---|---|"]
         errors = {}
         for row in members:
             folder = out / row.folder
-            if _final(folder).get("steps") != row.run.steps:
+            if not (folder / "final.json").exists():
                 train(row.run, [faces], validation, folder)
-            final = _final(folder)
+            final = json.loads((folder / "final.json").read_text())
             errors[row.label] = final["validation"]["nme_pupil"]
             found, learnt = errors[row.label], final["training"]["nme_pupil"]
             lines.append(f"| {row.label} | {row.run.steps} | {found:.2f} | {learnt:.2f} |")
@@ -72,18 +73,13 @@ def ablate(
             lines.append(_refined(out / "trnet20", faces, validation, steps))
         if table == "figure 4":
             plot_alphas([float(label) for label in errors], list(errors.values()), out / "alpha.png")
+    (out / "tables.md").write_text("\n".join(lines[1:]) + "\n")
     return lines[1:]
 
 
 def _refined(folder: Path, faces: Sequence[LabelledFace], validation: Sequence[LabelledFace], steps: int) -> str:
     refined = folder.with_name(f"{folder.name}-refined")
-    if _final(refined).get("steps") != steps:
+    if not (refined / "final.json").exists():
         refine(folder, refined, faces, validation, steps)
-    final = _final(refined)
-    return f"| TRNet-20 + ENME + refined module | and {final['steps']} | {final['validation']['nme_pupil']:.2f} | |"
-
-
-def _final(folder: Path) -> dict[str, Any]:
-    """What a finished run has written, or nothing."""
-    path = folder / "final.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    error = json.loads((refined / "final.json").read_text())["validation"]["nme_pupil"]
+    return f"| TRNet-20 + ENME + refined module | and {steps} | {error:.2f} | |"

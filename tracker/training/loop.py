@@ -313,7 +313,7 @@ def train(
         return average
     figures = measure(average, sets[0], run, device)
     offset = (figures["offset_x"], figures["offset_y"]) if dataset in LABEL_OFFSET else (0.0, 0.0)
-    final = {"steps": run.steps, "training": figures, "validation": measure(average, validation, run, device, offset)}
+    final = {"training": figures, "validation": measure(average, validation, run, device, offset)}
     (folder / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     state.save(run.steps, offset)
     return average

@@ -80,7 +80,7 @@ def refine(
     figures = measure(network, faces, run)
     offset = (figures["offset_x"], figures["offset_y"])
     report = {"before": before, "after": part_errors(network, validation, run)}
-    final = {"steps": steps, "parts": report, "validation": measure(network, validation, run, offset=offset)}
+    final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
     ignored(out)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
     state |= {key: saved[key] for key in ("markup", "sets") if key in saved}
