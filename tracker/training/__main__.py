@@ -1,5 +1,5 @@
-"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention, ablations; label, others
-and detector for the face detector."""
+"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention, ablations; teacher and
+label for faces without labels; others and detector for the face detector."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from tracker.training.heads import described, train_heads
 from tracker.training.label import label, other_faces, read_others
 from tracker.training.loop import SCHEDULES, Run, joined, open_run, train
 from tracker.training.losses import LOSSES
+from tracker.training.mesh import FaceMesh
 from tracker.training.quantise import quantise
 from tracker.training.readers import READERS, THINNED, VALIDATION
 from tracker.training.refine import refine
 from tracker.training.scenes import photos, textures
+from tracker.training.teacher import Labeller, teaching_run, train_teacher
 
 SETS = f"sets by comma, of one markup and the fine one first (300w,ytf68); there are {', '.join(READERS)}"
 
@@ -88,6 +90,13 @@ def main(arguments: list[str] | None = None) -> int:
     labelling.add_argument("folder", type=Path, help="pictures, with or without a trainImageList.txt of five points")
     labelling.add_argument("--out", type=Path, required=True, help="folder for pictures and .pts files")
     labelling.add_argument("--model", default="trnet-68", help="name of a model, or path to a file (trnet-68)")
+    labelling.add_argument("--teacher", type=Path, metavar="RUN", help="folder of 'teacher', whose points are taken")
+    teaching = commands.add_parser(
+        "teacher", parents=[data], help="train the network that labels faces, or resume it (needs MediaPipe)"
+    )
+    teaching.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
+    teaching.add_argument("--steps", type=int, default=5000, help="(5000)")
+    teaching.add_argument("--seed", type=int, default=1, help="(1)")
     seeking = commands.add_parser("others", parents=[data], help="find the faces without a label in labelled pictures")
     seeking.add_argument("--labelled", type=Path, nargs="*", default=[], help="folders that 'label' wrote")
     seeking.add_argument("--out", type=Path, required=True, help="file to write (.json)")
@@ -117,8 +126,12 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "detector":
             _detector(given)
         elif given.command == "label":
-            kept, seen = label(given.folder, given.out, load_model(given.model), load_detector(given.detector))
+            teacher = Labeller(given.teacher, FaceMesh()) if given.teacher else None
+            model, detector = load_model(given.model), load_detector(given.detector)
+            kept, seen = label(given.folder, given.out, model, detector, teacher)
             print(f"{kept} of {seen} faces labelled")
+        elif given.command == "teacher":
+            train_teacher(teaching_run(given.steps, given.seed), *_parted("300w", given), given.out, FaceMesh())
         elif given.command == "others":
             faces = [face for faces in _photographed(given) for face in faces]
             print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")
@@ -137,7 +150,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        goes_on = "goes on from the last checkpoint" if given.command in ("train", "ablations") else "starts anew"
+        resumes = given.command in ("train", "ablations", "teacher")
+        goes_on = "goes on from the last checkpoint" if resumes else "starts anew"
         print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
@@ -32,13 +32,23 @@ FIVE_APART = 0.08
 """Mean distance of the model's five points from a set's own, in sides of the face, beyond which it saw another face."""
 
 
-def label(folder: Path, out: Path, model: LandmarkModel, detector: Detector) -> tuple[int, int]:
+TEACHER_APART = 0.06
+"""Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
+
+Teacher = Callable[[Image, Points], Points | None]
+"""An image and about where the points of a face are, to points that are better; None where it finds none."""
+
+
+def label(
+    folder: Path, out: Path, model: LandmarkModel, detector: Detector, teacher: Teacher | None = None
+) -> tuple[int, int]:
     """Label the pictures of ``folder`` with ``model``, as a folder for ``read_pseudo``: how many, of how many.
 
     Where ``folder`` holds a ``trainImageList.txt`` of five points (the LFW and net pictures), the model starts from
     them and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the
-    model agrees with itself over shifted views; its points are then the mean over ``VIEWS`` and their mirror images,
-    which err less than those of one view. DataError when there are no pictures.
+    model agrees with itself over shifted views. Its points are then those of ``teacher``, which must agree with the
+    model; without a teacher the mean over ``VIEWS`` and their mirror images, which err less than those of one view.
+    DataError when there are no pictures.
     """
     table = folder / "trainImageList.txt"
     known = {face.picture: face for face in read_five_point_list(table)} if table.exists() else {}
@@ -51,14 +61,25 @@ def label(folder: Path, out: Path, model: LandmarkModel, detector: Detector) -> 
     for name in tqdm(pictures, desc=f"labelling {folder.name}", unit=" faces"):
         image = np.ascontiguousarray(read_picture(folder / name))
         face = _located(image, model, detector, known.get(name))
-        if face is None:
+        points = None if face is None else _labelled(image, model, face, teacher)
+        if points is None:
             continue
         target = out / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, target)
-        write_pts(target.with_suffix(".pts"), mean_points(model, image, face.points))
+        write_pts(target.with_suffix(".pts"), points)
         kept += 1
     return kept, len(pictures)
+
+
+def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Teacher | None) -> Points | None:
+    if teacher is None:
+        return mean_points(model, image, face.points)
+    points = teacher(image, face.points)
+    if points is None:
+        return None
+    apart = np.linalg.norm(points - face.points, axis=1).mean()
+    return points if apart <= TEACHER_APART * max(face.box.width, face.box.height) else None
 
 
 def _located(image: Image, model: LandmarkModel, detector: Detector, known: Annotation | None) -> Face | None:

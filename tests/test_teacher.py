@@ -1,0 +1,90 @@
+"""What a teacher learns of meshes, on made ones. The real ones are in test_mediapipe.py, where MediaPipe is."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import shape, write_300w
+
+from tracker.markup import IBUG68
+from tracker.networks.teacher import Teacher
+from tracker.training.__main__ import main
+from tracker.training.mesh import CODE, VERTICES, Form, MeshError, mirror
+
+
+def made(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Meshes (N, 478, 3) of faces of many shapes, turned, moved and scaled, and their points (N, 68, 2), which follow
+    from them."""
+    rng = np.random.default_rng(seed)
+    plain = rng.uniform((0, -0.6, -0.3), (0.5, 0.6, 0.3), (VERTICES, 3))
+    left = np.arange(VERTICES) > mirror()
+    plain[left] = plain[mirror()][left] * (-1, 1, 1)
+    modes = rng.normal(0, 0.003, (2 * CODE, VERTICES, 3))
+    weights = rng.dirichlet(np.full(VERTICES, 0.005), 68)
+    for index, other in enumerate(IBUG68.mirror):  # the points of a mirrored face are the mirrored points
+        if index < other:
+            weights[other] = weights[index][mirror()]
+        elif index == other:
+            weights[index] = (weights[index] + weights[index][mirror()]) / 2
+    meshes, points = [], []
+    for _ in range(count):
+        mesh = plain + np.tensordot(rng.normal(0, 1, len(modes)), modes, 1)
+        angle, scale = rng.normal(0, 0.3), rng.uniform(90, 140)
+        turn = scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+        moved = np.concatenate([mesh[:, :2] @ turn + rng.uniform(110, 150, 2), scale * mesh[:, 2:]], 1)
+        points.append(weights @ moved[:, :2])
+        meshes.append(moved)
+    return np.stack(meshes).astype(np.float32), np.stack(points)
+
+
+def test_points_follow_from_meshes_of_new_faces(tmp_path: Path) -> None:
+    """However a face lies: the similarity is taken off before the map, and put back."""
+    meshes, points = made(120)
+    form = Form.learnt(meshes[:100], points[:100], IBUG68)
+    placed = form.placed(meshes[100:], 96)
+    face = np.ptp(points[100:], axis=1).max(1)
+    assert (np.linalg.norm(placed.points - points[100:], axis=-1).mean(1) / face).max() < 0.02
+    inputs = np.einsum("nij,npj->npi", placed.matrices[:, :, :2], placed.points) + placed.matrices[:, None, :, 2]
+    assert inputs.min() > 0
+    assert inputs.max() < 95
+    assert np.abs((inputs.min(1) + inputs.max(1)).mean(0) / 2 - 47.5).max() < 5, "in the middle"
+    form.save(tmp_path / "form.npz")
+    again = Form.load(tmp_path / "form.npz").placed(meshes[100:], 96)
+    np.testing.assert_array_equal(again.points, placed.points)
+    np.testing.assert_array_equal(again.codes, placed.codes)
+    (tmp_path / "form.npz").write_bytes(b"no")
+    with pytest.raises(MeshError, match="not the form of a teacher"):
+        Form.load(tmp_path / "form.npz")
+    with pytest.raises(MeshError, match="at least 64"):
+        Form.learnt(meshes[: CODE - 1], points[: CODE - 1], IBUG68)
+
+
+def test_a_mirrored_face_has_the_mirrored_code() -> None:
+    meshes, points = made(100)
+    form = Form.learnt(meshes, points, IBUG68)
+    turned = meshes[:5][:, mirror()] * np.float32([-1, 1, 1]) + np.float32([255, 0, 0])
+    plain, other = form.placed(meshes[:5], 96), form.placed(turned, 96)
+    np.testing.assert_allclose(other.codes, plain.mirrored_codes, atol=1e-3)
+    np.testing.assert_allclose(255 - other.points[..., 0], plain.points[:, list(IBUG68.mirror), 0], atol=1e-3)
+
+
+def test_it_reads_what_is_about_the_points_it_is_given() -> None:
+    """The same face, points and picture moved together, is moved alike; moved under its points, it is not."""
+    torch.manual_seed(0)
+    network = Teacher().eval()
+    start = torch.from_numpy(shape() * 60 + 47.5).float()[None]
+    crop = torch.randn(1, 3, 96, 96)
+    with torch.inference_mode():
+        still, moved = (network(crop, start, torch.zeros(1, CODE))[-1] for crop in (crop, crop.roll(9, -1)))
+    assert still.shape == (1, 68, 2)
+    assert (still - moved).abs().mean() > 0.01
+
+
+def test_without_mediapipe_it_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_300w(tmp_path / "data")
+    assert main(["teacher", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "landmark-tracker[train,mediapipe]" in error
+    assert main(["label", str(tmp_path), "--teacher", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 2
