@@ -88,7 +88,7 @@ def train_teacher(
     first = state.load("cpu")
     seen, unseen = Seen(faces, mesh, "training"), Seen(validation, mesh, "validation")
     looks = seen.meshes
-    form = Form.learnt(looks.mean(1), seen.points, markup)
+    form = Form.load(folder / "form.npz") if first else Form.learnt(looks.mean(1), seen.points, markup)
     form.save(folder / "form.npz")
     size = network.input_size
     placed = [form.placed(looks[:, look], size) for look in range(looks.shape[1])]
