@@ -9,8 +9,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PyQt6.QtCore import QPointF, QRectF, QSize, Qt, pyqtSignal
-from PyQt6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QWheelEvent
+from PyQt6.QtCore import QPointF, QRectF, QSize, QSizeF, Qt, pyqtSignal
+from PyQt6.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QRegion, QWheelEvent
 from PyQt6.QtWidgets import QSizePolicy, QWidget
 
 from app.overlay import DARK, MODELS, draw_overlay
@@ -99,12 +99,15 @@ class View(QWidget):
     def paintEvent(self, event: QPaintEvent | None) -> None:
         began = perf_counter()
         painter = QPainter(self)
-        painter.fillRect(self.rect(), DARK)
         if self.shown is None:
+            painter.fillRect(self.rect(), DARK)
             painter.setPen(QColor(200, 200, 200))
             painter.drawText(self.rect().adjusted(24, 24, -24, -24), _CENTRED, self.hint)
             return
         panes = self._panes(QRectF(self.rect()))
+        painter.setClipRegion(self._bare(panes))
+        painter.fillRect(self.rect(), DARK)
+        painter.setClipping(False)
         for number, pane in enumerate(panes):
             painter.save()
             painter.setClipRect(pane)
@@ -206,6 +209,16 @@ class View(QWidget):
         x = pane.center().x() - self._middle.x() * width * scale
         y = pane.center().y() - self._middle.y() * height * scale
         return scale, QPointF(x, y)
+
+    def _bare(self, panes: list[QRectF]) -> QRegion:
+        """What of the widget no picture covers."""
+        bare = QRegion(self.rect())
+        width, height = self._size()
+        for pane in panes:
+            scale, origin = self._placed(pane)
+            covered = QRectF(origin, QSizeF(width * scale, height * scale)).intersected(pane)
+            bare -= QRegion(covered.adjusted(1, 1, -1, -1).toAlignedRect())  # its edge may be half of a screen pixel
+        return bare
 
     def _size(self) -> tuple[int, int]:
         """Width and height of the frame."""
