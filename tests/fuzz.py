@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import socket
 import struct
 import sys
 import tempfile
@@ -143,6 +144,42 @@ def image(path: Path, out: Path) -> None:
 
     assert [frame.image.ndim for frame in open_source(path)] == [3]
     assert read_picture(path).ndim == 3
+
+
+def answers(folder: Path) -> list[Files]:
+    """What an http camera answers, and servers that send a video. None names another address."""
+    import cv2
+    from clips import encode, picture
+
+    photo = cv2.imencode(".jpg", picture(5, 48, 32))[1].tobytes()
+    part = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(photo)}\r\n\r\n".encode() + photo + b"\r\n"
+    kinds = {"multipart/x-mixed-replace; boundary=next": 6 * part}
+    for name, content in (("a.ts", "video/mp2t"), ("a.flv", "video/x-flv"), ("a.mp4", "video/mp4")):
+        kinds[content] = encode(folder / name, size=(48, 32), rate=25, times=6).read_bytes()
+    heads = [f"HTTP/1.0 200 OK\r\nContent-Type: {content}\r\n\r\n".encode() for content in kinds]
+    return [{"answer": head + body} for head, body in zip(heads, kinds.values(), strict=True)]
+
+
+@kind(mutations.of_bytes, seeds=answers)
+def stream(path: Path, out: Path) -> None:
+    from test_streams import server
+
+    from tracker.streams import StreamCapture
+
+    def answer(connection: socket.socket, number: int) -> None:
+        connection.recv(4096)
+        connection.sendall(path.read_bytes())
+
+    with server(answer) as port:
+        capture = StreamCapture(f"http://127.0.0.1:{port}/", timeout=1.0)
+        try:
+            for _ in range(200):
+                there, image = capture.read()
+                if not there:
+                    break
+                assert image.shape[2] == 3
+        finally:
+            capture.release()
 
 
 def recordings(folder: Path) -> list[Files]:
@@ -631,7 +668,7 @@ SLOW = frozenset({"mat"})
 """Kinds of which a tenth is enough: reading one starts a process."""
 NEEDS = {"mat": ("scipy", "h5py"), "onnx": ("onnx",), "detector": ("onnx",), "settings": ("PyQt6.QtWidgets",)}
 NEEDS |= dict.fromkeys(("safetensors", "checkpoint"), ("torch", "safetensors"))
-NEEDS |= {"others": ("torch",)}
+NEEDS |= {"others": ("torch",), "stream": ("pytest",)}
 """What is needed besides the library; a kind is left out where it is not installed."""
 
 

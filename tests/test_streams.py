@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
 import cv2
 import pytest
-from clips import number_in, picture
+from clips import encode, number_in, picture
 
 from tracker.core import TrackerError
 from tracker.sources import open_source, open_stream
@@ -224,3 +225,15 @@ def test_an_rtsp_address_gives_live_pictures() -> None:
     numbers = [number_in(frame.image) for frame in frames]
     assert source.size == (96, 64)
     assert all(0 < (b - a) % 64 < 32 for a, b in itertools.pairwise(numbers))
+
+
+def test_a_stream_coded_in_an_unknown_way_is_one_line(tmp_path: Path) -> None:
+    data = encode(tmp_path / "a.flv", size=(48, 32), rate=25, times=6).read_bytes()
+    data = data.replace(b"\x17\x00\x00\x00\x00", b"\x1d\x00\x00\x00\x00").replace(b"\x17\x01", b"\x1d\x01")
+
+    def serve(connection: socket.socket, number: int) -> None:
+        connection.recv(4096)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/x-flv\r\n\r\n" + data)
+
+    with server(serve) as port, pytest.raises(TrackerError, match="coded in a way that is not known"):
+        open_source(f"http://127.0.0.1:{port}/")

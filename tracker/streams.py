@@ -78,6 +78,8 @@ class StreamCapture:
         if not self._container.streams.video:
             raise ValueError("it carries no video")
         stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise ValueError("its pictures are coded in a way that is not known here")
         stream.codec_context.thread_count = 1
         self._pictures = self._container.decode(stream)
 
