@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
@@ -20,7 +20,7 @@ from tracker.core import Image
 from tracker.detector import STRIDES, decode, suppress
 from tracker.markup import CELEBA5
 from tracker.networks.facedet import FaceDet
-from tracker.training.loop import Checkpoint, Run, TrainingError, averaged, made_ahead, normalised, optimiser_of
+from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of
 from tracker.training.pictures import ignored
 from tracker.training.scenes import Photo, Scene, Scenes
 
@@ -135,8 +135,6 @@ def train_detector(
         ),
         first,
     ):
-        for group in optimiser.param_groups:
-            group["lr"] = run.rate_at(step)
         inputs = normalised(images.to(device), run).to(memory_format=torch.channels_last)
         network.train()
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
@@ -144,11 +142,7 @@ def train_detector(
         levels = [(inputs.shape[-1] // stride) ** 2 for stride in STRIDES]
         parts = detection_loss(cells, targets.to(device), states.to(device), levels)
         loss = parts["score"] + 2 * parts["box"] + 5 * parts["points"]
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        averaged(average, network, min(run.average, (1 + step) / (10 + step)))
+        state.learn(step, loss)
         for key, value in parts.items():
             sums[key] = sums.get(key, torch.zeros((), device=device)) + value.detach()
         since += 1

@@ -161,7 +161,7 @@ def optimiser_of(network: nn.Module, run: Run) -> torch.optim.Optimizer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``checkpoint.pt`` of a run in ``folder``: all that it needs to go on, and to be exported."""
+    """A run under way, and its ``checkpoint.pt`` in ``folder``: all that it needs to go on, and to be exported."""
 
     folder: Path
     run: Run
@@ -194,6 +194,16 @@ class Checkpoint:
             return int(saved["step"])
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path}: is not the checkpoint of this run; take it away to begin anew") from error
+
+    def learn(self, step: int, loss: Tensor) -> None:
+        """One step down the gradient of ``loss``, at the rate of that step; the average follows."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.run.rate_at(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        _averaged(self.average, self.network, min(self.run.average, (1 + step) / (10 + step)))
 
     def save(self, step: int, offset: tuple[float, float]) -> None:
         state = {
@@ -269,8 +279,6 @@ def train(
         ),
         first,
     ):
-        for group in optimiser.param_groups:
-            group["lr"] = run.rate_at(step)
         inputs = normalised(crops.to(device), run).to(memory_format=torch.channels_last)
         truth = truth.to(device)
         known = None if known is None else known.to(device)
@@ -282,11 +290,7 @@ def train(
         loss = sum(errors, torch.zeros((), device=device))
         if maps := [value for key, value in found.items() if key.startswith("attention")]:
             loss = loss + run.contrast * contrast(maps, truth, size, known)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        averaged(average, network, min(run.average, (1 + step) / (10 + step)))
+        state.learn(step, loss)
         losses.append(loss.detach())
         if (step + 1) % validate_every == 0 or step + 1 == run.steps:
             mean_loss, losses = torch.stack(losses).mean(), []
@@ -440,7 +444,7 @@ def _markup(sets: Sequence[Sequence[LabelledFace]]) -> Markup:
 
 
 @torch.no_grad()
-def averaged(average: nn.Module, network: nn.Module, keep: float) -> None:
+def _averaged(average: nn.Module, network: nn.Module, keep: float) -> None:
     for old, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
         if old.is_floating_point():
             old.lerp_(new.detach(), 1 - keep)

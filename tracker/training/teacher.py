@@ -27,7 +27,7 @@ from tracker.metrics import inter_pupil, nme
 from tracker.networks.teacher import Teacher
 from tracker.training.augment import photographed
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Checkpoint, Run, TrainingError, averaged, made_ahead, normalised, optimiser_of
+from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of
 from tracker.training.losses import distances
 from tracker.training.mesh import FaceMesh, Floats, Form, Placed, upright
 from tracker.training.pictures import ignored
@@ -105,18 +105,12 @@ def train_teacher(
     saved_at = time.monotonic()
     batches = tqdm(made_ahead(batch, first, run.steps), initial=first, total=run.steps, unit=" steps", desc=folder.name)
     for step, (crops, points, truth, codes) in enumerate(batches, first):
-        for group in optimiser.param_groups:
-            group["lr"] = run.rate_at(step)
         network.train()
         torch.manual_seed(1_000_003 * run.seed + step)  # what is dropped follows from the step, as all else does
         with torch.autocast("cpu", torch.bfloat16, enabled=torch.backends.mkldnn.is_available()):
             found = network(normalised(crops, run).to(memory_format=torch.channels_last), points, codes)
         loss = torch.stack([distances(one, truth).mean() for one in found]).sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        averaged(average, network, min(run.average, (1 + step) / (10 + step)))
+        state.learn(step, loss)
         losses.append(loss.detach())
         if (step + 1) % validate_every == 0 or step + 1 == run.steps:
             normaliser = inter_pupil(unseen.points, markup)
