@@ -85,8 +85,7 @@ def photographed(picture: Image, rng: np.random.Generator, strength: float = 1.0
         picture = blurred(picture, rng)
     light = picture.astype(np.float32)
     if happens(0.7):
-        tint = 0.3 if rng.random() < 0.3 else 0.08  # lamps: without strong ones, an orange face was lost altogether
-        gain = math.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, tint, 3)).astype(np.float32)
+        gain = math.exp(rng.normal(0, 0.25)) * np.exp(rng.normal(0, 0.08, 3)).astype(np.float32)
         middle = light.mean()
         light = (light - middle) * np.float32(math.exp(rng.normal(0, 0.25))) + middle
         light = light * gain + np.float32(rng.normal(0, 12))
