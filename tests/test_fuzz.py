@@ -9,7 +9,7 @@ pytest.importorskip("resource")  # limits of memory are not to be had on Windows
 
 import fuzz
 
-EACH = 16
+EACH = 24
 
 
 def test_damaged_files_of_every_kind_end_in_a_result_or_one_line(tmp_path: Path) -> None:
