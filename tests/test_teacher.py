@@ -70,7 +70,7 @@ def test_a_mirrored_face_has_the_mirrored_code() -> None:
 
 
 def test_it_reads_what_is_about_the_points_it_is_given() -> None:
-    """The same face, points and picture moved together, is moved alike; moved under its points, it is not."""
+    """A picture that is moved under the points gives other points."""
     torch.manual_seed(0)
     network = Teacher().eval()
     start = torch.from_numpy(shape() * 60 + 47.5).float()[None]

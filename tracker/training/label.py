@@ -35,12 +35,12 @@ FIVE_APART = 0.08
 TEACHER_APART = 0.06
 """Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
 
-Teacher = Callable[[Image, Points], Points | None]
+Labeller = Callable[[Image, Points], Points | None]
 """An image and about where the points of a face are, to points that are better; None where it finds none."""
 
 
 def label(
-    folder: Path, out: Path, model: LandmarkModel, detector: Detector, teacher: Teacher | None = None
+    folder: Path, out: Path, model: LandmarkModel, detector: Detector, teacher: Labeller | None = None
 ) -> tuple[int, int]:
     """Label the pictures of ``folder`` with ``model``, as a folder for ``read_pseudo``: how many, of how many.
 
@@ -72,7 +72,7 @@ def label(
     return kept, len(pictures)
 
 
-def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Teacher | None) -> Points | None:
+def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None) -> Points | None:
     if teacher is None:
         return mean_points(model, image, face.points)
     points = teacher(image, face.points)
