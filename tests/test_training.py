@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_face, drawn_labels, shape, write_300w
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tracker import load_model
+from tracker.backends import weights_folder
 from tracker.core import Box
 from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.draw import COLOURS
@@ -316,6 +318,35 @@ def test_a_run_begins_with_the_weights_of_another_that_fit(
     capsys.readouterr()
     assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "third"), "--steps", "1"]) == 2
     assert "another kind of network" in capsys.readouterr().err
+
+
+def test_frozen_parts_keep_the_weights_of_a_file_and_the_others_learn(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their normalisation does not follow the new faces either, and the run is resumed to the same end."""
+    shipped = weights_folder() / "trnet-68.safetensors"
+    command = ["train", "--data", str(data), *COMMON, "--start", str(shipped), "--frozen", "stem,stages.0"]
+    assert main([*command, "--out", str(tmp_path / "run"), "--steps", "3"]) == 0
+    before, after = load_file(shipped), weights(tmp_path / "run")["network"]
+    kept = [name for name in after if name.startswith(("stem.", "stages.0."))]
+    assert any(name.endswith("running_mean") for name in kept)
+    assert all(torch.equal(before[name], after[name]) for name in kept)
+    learnt = [name for name in after if name.startswith("stages.1.") and name.endswith(("weight", "running_mean"))]
+    assert learnt
+    assert not any(torch.equal(before[name], after[name]) for name in learnt)
+    assert main([*command, "--out", str(tmp_path / "broken"), "--steps", "2"]) == 0
+    capsys.readouterr()
+    for wrong, said in (
+        (["--frozen", "stem,roots"], "roots: no such part of the network; there are stem, stages, linear"),
+        (["--frozen", ""], "holds a run with another frozen"),
+        (["--start", str(data / "300w/afw/1_1.pts.safetensors")], "cannot be read; give a file of weights"),
+    ):
+        folder = "broken" if wrong[1] == "" else "third"
+        assert main([*command, *wrong, "--out", str(tmp_path / folder), "--steps", "3"]) == 2
+        assert said in capsys.readouterr().err
+    assert main([*command[: command.index("--start")], "--frozen", "stem", "--out", str(tmp_path / "third")]) == 2
+    assert "give it too" in capsys.readouterr().err
+    assert not (tmp_path / "third" / "checkpoint.pt").exists()
 
 
 def test_an_older_checkpoint_is_resumed_and_exported(data: Path, tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ class ResidualUnit(nn.Module):
         self.widening = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(functional.relu(self.first(x)))
+        y: Tensor = self.second(functional.relu(self.first(x), inplace=True))
         if self.widening:
             x = functional.pad(x, (0, 0, 0, 0, 0, self.widening))
-        return functional.relu(x + y)
+        return functional.relu(x + y, inplace=True)
 
 
 class TRNet20(nn.Module):
@@ -63,7 +63,7 @@ class TRNet20(nn.Module):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         for layer in self.stem:
-            x = functional.relu(layer(x))
+            x = functional.relu(layer(x), inplace=True)
         maps: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)

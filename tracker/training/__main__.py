@@ -48,7 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     training.add_argument("--sets", default="300w,ytf68", help=SETS)
     training.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
     training.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    training.add_argument("--start", type=Path, metavar="RUN", help="folder of a run whose weights it begins with")
+    training.add_argument(
+        "--start", type=Path, metavar="RUN", help="folder of a run, or .safetensors file, whose weights it begins with"
+    )
     training.add_argument("--all-faces", action="store_true", help="the last run: train on the validation faces too")
     default = Run()
     networks = sorted(set(NETWORKS) - {"facedet"})

@@ -20,7 +20,7 @@ from tracker.core import Image
 from tracker.detector import STRIDES, decode, suppress
 from tracker.markup import CELEBA5
 from tracker.networks.facedet import FaceDet
-from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of
+from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of, short_floats
 from tracker.training.pictures import ignored
 from tracker.training.scenes import Photo, Scene, Scenes
 
@@ -122,7 +122,7 @@ def train_detector(
     pictures = [unseen.scene(256, np.random.default_rng((run.seed + 1, index))) for index in range(scenes)]
     batches = Scenes(photos, textures, run.batch, run.seed)
     sums: dict[str, Tensor] = {}
-    autocast = device != "cpu" or torch.backends.mkldnn.is_available()
+    autocast = short_floats(device)
     saved_at, since = time.monotonic(), 0
     for step, (images, targets, states) in enumerate(
         tqdm(

@@ -28,7 +28,7 @@ from tracker.networks import FaceDet, Network, build
 from tracker.networks.heads import TOLERANCE, Heads, confidence
 from tracker.training.augment import jittered, photographed, placed
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Run, TrainingError, normalised, open_run
+from tracker.training.loop import Run, TrainingError, normalised, open_run, short_floats
 from tracker.training.negatives import KINDS, faceless, negative
 from tracker.training.pictures import ignored, plot_calibration
 
@@ -129,7 +129,7 @@ def seen(network: Network, heads: Heads, faces: Sequence[LabelledFace], run: Run
                 known = every
             views.append((photographed(crop, rng) if number % 2 else crop, points, every if known is None else known))
         crops, truth, masks = (np.stack(part) for part in zip(*views, strict=True))
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.backends.mkldnn.is_available()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=short_floats("cpu")):
             found = network(planes(crops, run))
         sides = np.array([np.ptp(points[known], axis=0).max() for points, known in zip(truth, masks, strict=True)])
         apart = np.linalg.norm(found["points"].numpy() - truth, axis=-1) / sides[:, None]

@@ -25,6 +25,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
@@ -72,6 +73,7 @@ class Run:
     schedule: str = "linear"
     contrast: float = 10.0
     calm: float = 0.5
+    frozen: str = ""
     seed: int = 1
 
     mean = 127.5
@@ -234,25 +236,29 @@ def train(
     start: Path | None = None,
 ) -> Network:
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network. A new
-    run begins with those weights of the run in ``start`` that fit.
+    run begins with those weights of ``start``, a run or a ``.safetensors`` file, that fit.
 
     Writes ``checkpoint.pt`` every ``save_every`` seconds; at every validation a line of ``log.jsonl``, its curves
     ``log.png`` and the faces of ``samples.jpg``; at the end ``final.json``. There, and in the last checkpoint, the
     offset of the labels is the one learnt on the training faces, where the set's labels have one. With several
     ``processes``, each trains on its share of every batch, and number 0 measures and writes. TrainingError when a set
-    is empty, when the sets have several markups, and when ``folder`` holds another run.
+    is empty, when the sets have several markups, when ``run.frozen`` names no part of the network or there is no
+    ``start`` to take its weights from, and when ``folder`` holds another run.
     """
     markup, dataset = _markup(sets), sets[0][0].dataset
     if "heads" in run.options:
         raise TrainingError("--options heads: they are trained afterwards; see python -m tracker.training heads --help")
     if run.batch % processes:
         raise TrainingError(f"--batch {run.batch}: cannot be shared by {processes} processes; give a multiple of them")
-    if process == 0:
-        ignored(folder)
+    if run.frozen and start is None:
+        raise TrainingError(f"--frozen {run.frozen}: keeps weights as --start gives them; give it too")
     cv2.setNumThreads(1)
     torch.manual_seed(run.seed)
     network = build(run.network, markup.size, run.options).to(device)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    kept = frozen(network, run.frozen)
+    if process == 0:
+        ignored(folder)
     if start is not None and not (folder / "checkpoint.pt").exists():
         take_over(network, start)
     average = copy.deepcopy(network).eval()
@@ -265,7 +271,7 @@ def train(
     size = network.input_size
     stream = Batches(sets, run, size, markup, process, processes).stream(first)
     replica = network if processes == 1 else DistributedDataParallel(network)
-    autocast = device != "cpu" or torch.backends.mkldnn.is_available()
+    autocast = short_floats(device)
     saved_at, losses = time.monotonic(), []
     for step, (crops, truth, known) in enumerate(
         tqdm(
@@ -283,6 +289,8 @@ def train(
         truth = truth.to(device)
         known = None if known is None else known.to(device)
         network.train()
+        for part in kept:
+            part.eval()
         with torch.autocast(device, torch.bfloat16, enabled=autocast):
             found = replica(inputs)
         predictions = [value for key, value in found.items() if key == "points" or key.startswith("early")]
@@ -351,16 +359,44 @@ def open_run(folder: Path) -> tuple[dict[str, Any], Run, Markup, Network]:
     return saved, run, markup, network.eval()
 
 
-def take_over(network: nn.Module, folder: Path) -> None:
-    """Give ``network`` the weights of the run in ``folder`` that have its names and shapes. TrainingError when hardly
-    any has, as of another kind of network."""
-    theirs, ours = open_run(folder)[3].state_dict(), network.state_dict()
+def short_floats(device: str) -> bool:
+    """Whether bfloat16 is the faster way to train here. On a processor without AVX-512 it is not: TRNet's step took
+    15 s in place of 1.3 (AMD Zen 3, one thread)."""
+    return device != "cpu" or (
+        torch.backends.mkldnn.is_available() and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    )
+
+
+def frozen(network: nn.Module, names: str) -> list[nn.Module]:
+    """Those parts of ``network`` whose ``names`` stand there by comma, which learn no more and are spared the way
+    back; their normalisation stays what it was. TrainingError for a name that is none."""
+    parts = dict(network.named_modules())
+    wanted = [name for name in names.split(",") if name]
+    if unknown := sorted(set(wanted) - set(parts)):
+        there = ", ".join(name for name, _ in network.named_children())
+        raise TrainingError(f"--frozen {','.join(unknown)}: no such part of the network; there are {there}")
+    return [parts[name].requires_grad_(False) for name in wanted]
+
+
+def take_over(network: nn.Module, start: Path) -> None:
+    """Give ``network`` those weights of ``start``, the folder of a run or a ``.safetensors`` file, that have its names
+    and shapes. TrainingError when hardly any has, as of another kind of network."""
+    if start.suffix == ".safetensors":
+        try:
+            theirs = load_file(start)
+        except Exception as error:  # safetensors raises many kinds
+            raise TrainingError(
+                f"--start {start}: cannot be read; give a file of weights or the folder of a run"
+            ) from error
+    else:
+        theirs = open_run(start)[3].state_dict()
+    ours = network.state_dict()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     if len(fitting) < len(ours) / 2:
-        raise TrainingError(f"--start {folder}: holds another kind of network; give a run of the same --network")
+        raise TrainingError(f"--start {start}: holds another kind of network; give one of the same --network")
     network.load_state_dict({**ours, **fitting})
     if new := sorted(set(ours) - set(fitting)):
-        log.info("begins with the weights of %s; new are %s", folder, ", ".join(new))
+        log.info("begins with the weights of %s; new are %s", start, ", ".join(new))
 
 
 def normalised(crops: Tensor, run: Run) -> Tensor:

@@ -27,7 +27,7 @@ from tracker.metrics import inter_pupil, nme
 from tracker.networks.teacher import Teacher
 from tracker.training.augment import photographed
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of
+from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of, short_floats
 from tracker.training.losses import distances
 from tracker.training.mesh import FaceMesh, Floats, Form, Placed, upright
 from tracker.training.pictures import ignored
@@ -107,7 +107,7 @@ def train_teacher(
     for step, (crops, points, truth, codes) in enumerate(batches, first):
         network.train()
         torch.manual_seed(1_000_003 * run.seed + step)  # what is dropped follows from the step, as all else does
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.backends.mkldnn.is_available()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=short_floats("cpu")):
             found = network(normalised(crops, run).to(memory_format=torch.channels_last), points, codes)
         loss = torch.stack([distances(one, truth).mean() for one in found]).sum()
         state.learn(step, loss)
