@@ -422,10 +422,13 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "trnet-68", "trnet-68-int8", "--data", str(data)]) == 0
-    heading, first, second, *trust = capsys.readouterr().out.strip().split("\n")
+    heading, first, second, *others = capsys.readouterr().out.strip().split("\n")
     assert "2 faces" in heading
     assert [line.split()[0] for line in (first, second)] == ["trnet-68", "trnet-68-int8"]
     assert len(first.split()) == 4
+    rough, trust = others[:4], others[4:]
+    assert [line.split(": ")[0] for line in rough] == ["trnet-68"] * 2 + ["trnet-68-int8"] * 2
+    assert all("of 12 lost" in line for line in rough)
     assert [line.split(": ")[0] for line in trust] == ["trnet-68"] * 3 + ["trnet-68-int8"] * 3
     assert [line.split(": ")[1].split()[0] for line in trust[:3]] == ["presence", "confidence", "expected"]
 

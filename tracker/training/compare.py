@@ -6,22 +6,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from tracker.backends import ModelError
 from tracker.datasets import DataError
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
-from tracker.model import load_model
+from tracker.model import LandmarkModel, load_model
+from tracker.training.augment import photographed, placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.heads import described, judge
+
+ROUGH = 6
+"""Crops of each face that do not lie where the oracle's does."""
+
+LOST = 0.1
+"""A face is lost where the mean error of its points is more than this many sides of the face."""
 
 
 def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list[str]:
     """A table in lines: for each model the NME in per cent on ``faces``, inter-pupil and inter-ocular in the set's own
-    terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, for the models that have them,
-    how far confidence and presence can be trusted (see ``heads.judge``). Only known points count. ModelError for a file
-    that cannot be used or that has other points than the faces, DataError when there are no faces."""
+    terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, by ``ROUGH`` crops of each face
+    placed as a tracker may place them, and by the same made worse as in training, the mean and median error and how
+    many are ``LOST``; then, for the models that have them, how far confidence and presence can be trusted (see
+    ``heads.judge``). Only known points count. ModelError for a file that cannot be used or that has other points than
+    the faces, DataError when there are no faces."""
     lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
+    rough: list[str] = []
     trust: list[str] = []
     if not faces:
         raise DataError("no validation faces to compare on; is the set whole?")
@@ -43,7 +54,37 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
         figures = [nme(own, truth, pupil, known), nme(own, truth, ocular, known), nme(points, truth, pupil, known)]
         first, second, third = (100 * figure.mean() for figure in figures)
         lines.append(f"{Path(path).name:24} {first:6.3f}  {second:11.3f}  {third:18.3f}")
+        for worse in (False, True):
+            errors = rough_errors(model, faces, worse)
+            lost = f"{(errors > LOST).sum()} of {len(errors)} lost"
+            kind = "made worse" if worse else "as a tracker's"
+            rough.append(
+                f"{Path(path).name}: crops {kind}: error in % of the face: mean {100 * errors.mean():.3f}, median "
+                f"{100 * np.median(errors):.3f}; {lost}"
+            )
         if "confidence" in spec.outputs:
             found = judge(model.backend.run, faces, spec.context, spec.input_size)
             trust += [f"{Path(path).name}: {line}" for line in described(found)]
-    return lines + trust
+    return lines + rough + trust
+
+
+def rough_errors(model: LandmarkModel, faces: Sequence[LabelledFace], worse: bool) -> npt.NDArray[np.float64]:
+    """The mean error (N ``ROUGH``,) of the known points on each crop, in sides of the face; every model of an input
+    size gets the same crops."""
+    spec, crops, truth = model.spec, [], []
+    for index, face in enumerate(faces):
+        for view in range(ROUGH):
+            rng = np.random.default_rng((1, index, view))
+            known = np.ones(len(face.points), np.bool_) if face.known is None else face.known
+            crop, points, mask = placed(
+                face.image, face.unbiased, model.markup, spec.context, spec.input_size, rng, known
+            )
+            crops.append(photographed(crop, rng) if worse else crop)
+            truth.append((points, known if mask is None else mask))
+    errors = []
+    for first in range(0, len(crops), 64):
+        found = model.backend.run(np.stack(crops[first : first + 64]))["points"]
+        for guess, (points, mask) in zip(found, truth[first : first + 64], strict=True):
+            apart = np.linalg.norm(guess[mask] - points[mask], axis=1).mean()
+            errors.append(float(apart) / float(np.ptp(points[mask], axis=0).max()))
+    return np.array(errors)
