@@ -35,6 +35,11 @@ FIVE_APART = 0.08
 TEACHER_APART = 0.06
 """Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
 
+TEACHER_SHARE = 0.75
+"""Weight of the teacher's points beside the model's, whose errors are others: on the validation faces of 300-W the
+teacher alone has an error of 4.21 %, the mean of six views of trnet-68 4.61, both together between 4.15 and 4.17 for
+weights of 0.6 to 0.8."""
+
 Labeller = Callable[[Image, Points], Points | None]
 """An image and about where the points of a face are, to points that are better; None where it finds none."""
 
@@ -46,8 +51,9 @@ def label(
 
     Where ``folder`` holds a ``trainImageList.txt`` of five points (the LFW and net pictures), the model starts from
     them and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the
-    model agrees with itself over shifted views. Its points are then those of ``teacher``, which must agree with the
-    model; without a teacher the mean over ``VIEWS`` and their mirror images, which err less than those of one view.
+    model agrees with itself over shifted views. Its points are then the mean over ``VIEWS`` and their mirror images,
+    which err less than those of one view; with a ``teacher``, which must agree with the model, mostly its points
+    (``TEACHER_SHARE``).
     DataError when there are no pictures.
     """
     table = folder / "trainImageList.txt"
@@ -73,13 +79,16 @@ def label(
 
 
 def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None) -> Points | None:
+    own = mean_points(model, image, face.points)
     if teacher is None:
-        return mean_points(model, image, face.points)
-    points = teacher(image, face.points)
-    if points is None:
+        return own
+    taught = teacher(image, face.points)
+    if taught is None:
         return None
-    apart = np.linalg.norm(points - face.points, axis=1).mean()
-    return points if apart <= TEACHER_APART * max(face.box.width, face.box.height) else None
+    apart = np.linalg.norm(taught - own, axis=1).mean()
+    if apart > TEACHER_APART * max(face.box.width, face.box.height):
+        return None
+    return np.asarray(TEACHER_SHARE * taught + (1 - TEACHER_SHARE) * own, np.float32)
 
 
 def _located(image: Image, model: LandmarkModel, detector: Detector, known: Annotation | None) -> Face | None:
