@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 from PyQt6.QtCore import QEvent, Qt, QUrl
@@ -154,9 +155,9 @@ class Window(QMainWindow):
 
     # Settings
 
-    def change(self, **fields: object) -> None:
+    def change(self, **fields: Any) -> None:
         """Change settings and do what follows from it."""
-        before, self.settings = self.settings, replace(self.settings, **fields)  # type: ignore[arg-type]
+        before, self.settings = self.settings, replace(self.settings, **fields)
         if before == self.settings:
             return
         self._show_settings()

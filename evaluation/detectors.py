@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -196,7 +197,7 @@ def measure(names: Sequence[str], data: Path, most: int, empty: int, video: Path
     false = {name: [d.score for frame in frames for d in detector(frame)] for name, detector in detectors.items()}
     thresholds = {name: threshold_at(scores, len(frames)) for name, scores in false.items()}
     usual = dict.fromkeys(names, 0.5)
-    report: dict[str, object] = {
+    report: dict[str, Any] = {
         "frames_without_a_face": len(frames),
         "false_positives_at_0.5": {name: sum(score >= 0.5 for score in false[name]) for name in names},
         "thresholds": thresholds,
@@ -226,7 +227,7 @@ def measure(names: Sequence[str], data: Path, most: int, empty: int, video: Path
     return report
 
 
-def table(report: Mapping[str, object], names: Sequence[str], key: str) -> list[str]:
+def table(report: Mapping[str, Any], names: Sequence[str], key: str) -> list[str]:
     """Recall in per cent, one row a condition and one column a detector."""
     width = max(max(map(len, names)), 8) + 2
     lines = [" " * 28 + "".join(f"{name:>{width}}" for name in names)]
@@ -236,14 +237,14 @@ def table(report: Mapping[str, object], names: Sequence[str], key: str) -> list[
     return lines
 
 
-def plot(report: Mapping[str, object], names: Sequence[str], path: Path) -> None:
+def plot(report: Mapping[str, Any], names: Sequence[str], path: Path) -> None:
     """Recall over each condition, the mean of both sets, one curve a detector, as a picture. EvaluationError when
     matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise EvaluationError("the curves need matplotlib; pip install 'landmark-tracker[evaluation]'") from error
-    sets = list(report["faces"])  # type: ignore[call-overload]
+    sets = list(report["faces"])
     figure = Figure(figsize=(11, 3.4), layout="constrained")
     units = {
         "size": "side, pixels",
@@ -253,7 +254,7 @@ def plot(report: Mapping[str, object], names: Sequence[str], path: Path) -> None
     }
     for axes, (condition, values) in zip(figure.subplots(1, 4, sharey=True), CONDITIONS.items(), strict=True):
         for name, colour, line in zip(names, COLOURS, LINES, strict=False):
-            rows = [[report[f"{title} {condition} {value:g}"][name]["recall"] for value in values] for title in sets]  # type: ignore[index]
+            rows = [[report[f"{title} {condition} {value:g}"][name]["recall"] for value in values] for title in sets]
             axes.plot(range(len(values)), 100 * np.mean(rows, 0), line, color=colour, label=name)
         axes.set_xticks(range(len(values)), [f"{value:g}" for value in values], fontsize=7)
         axes.set(title=condition, xlabel=units[condition], ylim=(0, 102))

@@ -15,7 +15,7 @@ from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle
 from tracker.model import LandmarkModel, load_model
 from tracker.training.augment import photographed, placed
 from tracker.training.datasets import LabelledFace
-from tracker.training.heads import described, judge
+from tracker.training.heads import described, judge, predicted
 
 ROUGH = 6
 """Crops of each face that do not lie where the oracle's does."""
@@ -82,9 +82,7 @@ def rough_errors(model: LandmarkModel, faces: Sequence[LabelledFace], worse: boo
             crops.append(photographed(crop, rng) if worse else crop)
             truth.append((points, known if mask is None else mask))
     errors = []
-    for first in range(0, len(crops), 64):
-        found = model.backend.run(np.stack(crops[first : first + 64]))["points"]
-        for guess, (points, mask) in zip(found, truth[first : first + 64], strict=True):
-            apart = np.linalg.norm(guess[mask] - points[mask], axis=1).mean()
-            errors.append(float(apart) / float(np.ptp(points[mask], axis=0).max()))
+    for found, (points, mask) in zip(predicted(model.backend.run, crops)["points"], truth, strict=True):
+        apart = np.linalg.norm(found[mask] - points[mask], axis=1).mean()
+        errors.append(float(apart) / float(np.ptp(points[mask], axis=0).max()))
     return np.array(errors)

@@ -192,7 +192,7 @@ def judge(predict: Predict, faces: Sequence[LabelledFace], context: float, size:
             sight.append((crop.cut(face.image), crop.to_input(face.unbiased)))
         for kind in KINDS:
             refused[kind] += [negative(kind, face, context, size, rng, pictures)[0] for _ in range(2)]
-    found = _predicted(predict, [crop for crop, _ in sight])
+    found = predicted(predict, [crop for crop, _ in sight])
     truth = np.stack([points for _, points in sight])
     known = np.stack([np.ones(len(face.points), np.bool_) if face.known is None else face.known for face in faces])
     known = np.repeat(known, 1 + TRACKED, axis=0)
@@ -204,7 +204,7 @@ def judge(predict: Predict, faces: Sequence[LabelledFace], context: float, size:
     bins = [np.array_split(values[known][order], BINS) for values in (expected, errors)]
     presence: dict[str, float] = {}
     for kind, crops_of_kind in refused.items():
-        values = _predicted(predict, crops_of_kind)["presence"]
+        values = predicted(predict, crops_of_kind)["presence"]
         presence |= {f"auc, {kind}": auc(found["presence"], values), f"refused, {kind}": float((values < 0.5).mean())}
     figures: dict[str, Any] = {
         "presence": presence | {"kept, a face": float((found["presence"] >= 0.5).mean())},
@@ -258,6 +258,7 @@ def _ranks(values: Array) -> Array:
     return (np.cumsum(counts) - (counts - 1) / 2)[places]
 
 
-def _predicted(predict: Predict, crops: Sequence[Image]) -> Outputs:
+def predicted(predict: Predict, crops: Sequence[Image]) -> Outputs:
+    """What ``predict`` says of any number of crops, some at a time."""
     parts = [predict(np.stack(crops[start : start + 64])) for start in range(0, len(crops), 64)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
