@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from PyQt6.QtCore import Qt, QThread, QUrl, pyqtSignal
+from PyQt6.QtCore import QObject, Qt, QUrl, pyqtSignal
 from PyQt6.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
 from PyQt6.QtWidgets import (
     QCheckBox,
@@ -46,8 +47,13 @@ class Item:
     whole: bool = False
 
 
-class BatchThread(QThread):
-    """Works the jobs off, one at a time. ``changed`` is emitted when an item has changed, once until ``seen``."""
+class Worker(QObject):
+    """Works the jobs off, one at a time, in a thread. ``changed`` is emitted when an item has changed, once until
+    ``seen``, and at the end.
+
+    The thread is Python's, not Qt's: to wait for another one makes Python note the waiting thread, and a QThread that
+    it has noted stays on its list when it has ended.
+    """
 
     changed = pyqtSignal()
 
@@ -56,6 +62,16 @@ class BatchThread(QThread):
         self._items, self._settings = {item.job: item for item in items}, settings
         self._stopping = False
         self._told = False
+        self._thread = threading.Thread(target=self._run, name="queue of recordings", daemon=True)
+        self.running = False
+
+    def start(self) -> None:
+        self.running = True
+        self._thread.start()
+
+    def wait(self, patience: float) -> None:
+        """Wait for the end, but no longer than so many seconds."""
+        self._thread.join(patience)
 
     def stop(self) -> None:
         """End after the frame in work."""
@@ -64,14 +80,14 @@ class BatchThread(QThread):
     def seen(self) -> None:
         self._told = False
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
             with closing(batch.run(list(self._items), self._settings)) as events:
                 for event in events:
                     self._note(event)
                     if self._stopping:
                         break
-        except Exception as error:  # one that left this method would end the whole program
+        except Exception as error:  # the table tells it
             log.exception("the queue")
             for item in self._items.values():
                 item.word = item.word if item.ended else f"{error or type(error).__name__}"
@@ -80,6 +96,8 @@ class BatchThread(QThread):
                 item.word = (
                     "cancelled; what was written so far is in the files named .part" if item.done else "cancelled"
                 )
+        self.running = False
+        self.changed.emit()
 
     def _note(self, event: batch.Event) -> None:
         item = self._items[event.job]
@@ -114,7 +132,7 @@ class BatchWindow(QWidget):
         self._inputs: list[Path] = []
         self._items: list[Item] = []
         self._out: Path | None = None
-        self.thread_: BatchThread | None = None
+        self.worker: Worker | None = None
         self.table = QTableWidget(0, 3)
         self.table.setAccessibleName("Recordings")
         self.table.setHorizontalHeaderLabels(["Recording", "Progress", "Result"])
@@ -166,7 +184,7 @@ class BatchWindow(QWidget):
 
     @property
     def running(self) -> bool:
-        return self.thread_ is not None and self.thread_.isRunning()
+        return self.worker is not None and self.worker.running
 
     @property
     def out(self) -> Path:
@@ -198,17 +216,16 @@ class BatchWindow(QWidget):
             self.message.setText("Choose at least one kind of result")
             return
         self._plan(self._inputs)
-        self.thread_ = BatchThread(self._items, settings)
-        self.thread_.changed.connect(self._on_changed)
-        self.thread_.finished.connect(self._on_changed)
-        self.thread_.start()
+        self.worker = Worker(self._items, settings)
+        self.worker.changed.connect(self._on_changed)
+        self.worker.start()
         self._show()
 
-    def stop(self, patience: int = 0) -> None:
-        """Stop after the frame in work; wait for it as many milliseconds."""
-        if self.thread_:
-            self.thread_.stop()
-            self.thread_.wait(patience)
+    def stop(self, patience: float = 0) -> None:
+        """Stop after the frame in work; wait for it as many seconds."""
+        if self.worker:
+            self.worker.stop()
+            self.worker.wait(patience)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         if event and dragged_files(event):
@@ -230,8 +247,8 @@ class BatchWindow(QWidget):
         return []
 
     def _on_changed(self) -> None:
-        if self.thread_:
-            self.thread_.seen()
+        if self.worker:
+            self.worker.seen()
         self._show()
 
     def _show(self) -> None:
@@ -261,14 +278,14 @@ class BatchWindow(QWidget):
         self.cancel.setEnabled(running)
         self.result.setEnabled(any(item.whole for item in self._items))
         self.folder.setText(f"Results in {self.out}")
-        if self.thread_ and not running and self._items:
+        if self.worker and not running and self._items:
             self.message.setText(f"{sum(item.whole for item in self._items)} of {len(self._items)} finished")
 
     def _remove(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}
         gone = [item.job.source for row, item in enumerate(self._items) if row in rows or not rows]
         left = [path for path in self._inputs if path not in gone and not any(path in one.parents for one in gone)]
-        self.thread_ = None
+        self.worker = None
         self._plan(left)
 
     def _ask_files(self) -> None:

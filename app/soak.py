@@ -555,7 +555,7 @@ class Soak:
         window.show_batch()
         queue.add([self._material.large, broken])  # what is in it already is not added again
         queue.run()
-        yield "the queue to end", lambda: queue.thread_ and not queue.running
+        yield "the queue to end", lambda: queue.worker and not queue.running
         yield "word of the queue", lambda: queue.message.text() == "1 of 2 finished"
         queue.close()
 

@@ -386,7 +386,7 @@ class Window(QMainWindow):
             save(self.settings, {"geometry": self.saveGeometry().data(), "state": self.saveState().data()})
         self.hide()
         self.session.close()
-        self.batch.stop(400)
+        self.batch.stop(0.4)
         self.session.wait(5000 if self.actions_.record.isChecked() else 400)
         super().closeEvent(event)
 

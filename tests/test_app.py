@@ -414,9 +414,11 @@ def test_the_queue_writes_what_the_command_writes(window: Window, wait: Wait, cl
     assert queue.isVisible()
     queue.add([tmp_path / "absent.mp4"])
     assert "absent.mp4" in queue.message.text()
+    before = set(threading.enumerate())
     queue.run()
-    wait(lambda: queue.thread_ and not queue.running)
+    wait(lambda: queue.worker and not queue.running)
     wait(lambda: queue.message.text() == "2 of 3 finished")
+    wait(lambda: set(threading.enumerate()) <= before)
     words = [queue.table.item(row, 2).text() for row in range(3)]
     assert "not a video" in words[0]
     assert all(word.startswith("60 frames, face in 100.0 %") for word in words[1:])
