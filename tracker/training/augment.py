@@ -23,11 +23,12 @@ def augmented(
     size: int,
     rng: np.random.Generator,
     known: Flags | None = None,
-    strength: float = 1.0,
+    jitter: float = 1.0,
+    damage: float = 1.0,
 ) -> Sample:
-    """``placed`` and ``photographed``."""
-    picture, moved, known = placed(image, points, markup, context, size, rng, known, strength)
-    return photographed(picture, rng, strength), moved, known
+    """``placed`` with ``jitter`` and ``photographed`` with ``damage`` as their strengths."""
+    picture, moved, known = placed(image, points, markup, context, size, rng, known, jitter)
+    return photographed(picture, rng, damage), moved, known
 
 
 def placed(

@@ -73,6 +73,7 @@ class Run:
     schedule: str = "linear"
     contrast: float = 10.0
     calm: float = 0.5
+    jitter: float = 0.5
     frozen: str = ""
     seed: int = 1
 
@@ -124,8 +125,9 @@ class Batches:
                 which = 0
             index = int(rng.integers(len(self.sets[which])))
             face, truth = self.sets[which][index], self.points[which][index]
+            jitter, damage = (run.jitter, run.calm) if decaying else (1.0, 1.0)
             crop, moved, known = augmented(
-                face.image, truth, self.markup, run.context, self.size, rng, face.known, run.calm if decaying else 1.0
+                face.image, truth, self.markup, run.context, self.size, rng, face.known, jitter, damage
             )
             crops.append(crop)
             points.append(moved)
