@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from tracker import Crop, LandmarkModel, load_model
 from tracker.networks.heads import TOLERANCE, Heads, confidence
+from tracker.networks.trnet import Rectifier
 from tracker.training.__main__ import main
 from tracker.training.augment import jittered
 from tracker.training.datasets import LabelledFace
 from tracker.training.heads import Seen, auc, expected_error, fit, judge, rank_correlation
+from tracker.training.loop import open_run
 from tracker.training.negatives import KINDS, covered, faceless, negative
 
 
@@ -152,6 +154,37 @@ def test_heads_change_no_point_by_a_bit(tmp_path: Path, network: str) -> None:
     assert main(["refine", str(headed), *data, "--out", str(tmp_path / "again")]) == 2
     assert main(["heads", str(headed), *data, "--out", str(tmp_path / "again")]) == 0
     assert main(["heads", str(tmp_path / "nothing"), *data, "--out", str(tmp_path / "again")]) == 2
+
+
+def test_caps_bound_the_maps_of_any_crop_and_leave_ordinary_ones_alone(tmp_path: Path) -> None:
+    write_300w(tmp_path / "data")
+    data = ["--data", str(tmp_path / "data")]
+    run, capped = tmp_path / "run", tmp_path / "capped"
+    assert main(["train", *data, "--sets", "300w", "--batch", "2", "--steps", "1", "--out", str(run)]) == 0
+    assert main(["caps", str(run), *data, "--out", str(capped)]) == 0
+    for folder, name in ((run, "without"), (capped, "with")):  # export compares the graph with the weights
+        assert main(["export", str(folder), "--name", name, "--out", str(tmp_path)]) == 0
+    image, points = drawn_face(3)
+    before, after = (load_model(tmp_path / f"{name}.onnx") for name in ("without", "with"))
+    crops = [before.crop_around(points)]
+    np.testing.assert_allclose(after.locate(image, crops)[0].points, before.locate(image, crops)[0].points, atol=1e-3)
+    network = open_run(capped)[3]
+    caps = after.spec.options["caps"]
+    rectifiers = [module for module in network.modules() if isinstance(module, Rectifier)]
+    found: list[float] = []
+    for module in rectifiers:
+        module.register_forward_hook(lambda module, inputs, output: found.append(float(output.max())))
+    with torch.inference_mode():
+        network(100 * torch.randn(4, 3, 64, 64))
+    assert len(found) == len(caps) == 11
+    assert all(largest <= cap for largest, cap in zip(found, caps, strict=True))
+    assert any(largest == cap for largest, cap in zip(found, caps, strict=True)), "such crops do reach them"
+    assert main(["heads", str(capped), *data, "--out", str(tmp_path / "headed")]) == 0
+    assert open_run(tmp_path / "headed")[1].options["caps"] == caps
+    assert (
+        main(["train", *data, "--sets", "300w", "--network", "cnn6", "--steps", "1", "--out", str(tmp_path / "c")]) == 0
+    )
+    assert main(["caps", str(tmp_path / "c"), *data, "--out", str(tmp_path / "again")]) == 2
 
 
 def well_placed(portrait: np.ndarray, model: LandmarkModel) -> Crop:

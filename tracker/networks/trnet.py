@@ -6,6 +6,7 @@ tables 1 and 2.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -21,18 +22,31 @@ def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> 
     )
 
 
+class Rectifier(nn.Module):
+    """ReLU, with a ``cap`` above 0 cut off there: no crop, however damaged, can then drive the maps to where they never
+    were in training, and points far out of the crop."""
+
+    def __init__(self, cap: int = 0) -> None:
+        super().__init__()
+        self.cap = cap
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(0, self.cap) if self.cap else functional.relu(x, inplace=True)
+
+
 class ResidualUnit(nn.Module):
     """Two 3x3 convolutions beside an identity. Where the width grows, the identity is padded with zeros (option A of
     He et al.), so that it adds no weighted layer to the twenty of table 1."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, cap: int = 0) -> None:
         super().__init__()
         self.first = convolution(inputs, outputs)
+        self.between = Rectifier(cap)
         self.second = convolution(outputs, outputs)
         self.widening = outputs - inputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.second(functional.relu(self.first(x), inplace=True))
+        y: Tensor = self.second(self.between(self.first(x)))
         if self.widening:
             x = functional.pad(x, (0, 0, 0, 0, 0, self.widening))
         return functional.relu(x + y, inplace=True)
@@ -45,25 +59,33 @@ class TRNet20(nn.Module):
     Input (N, 3, 64, 64), output ``{"points": (N, P, 2)}`` in input pixels, and those of ``Heads`` where ``heads``, the
     size of their hidden layers, is not 0. The paper does not speak of
     normalisation: batch normalisation follows every convolution, because without it twenty layers do not train
-    from random weights, and it costs nothing once folded into the convolutions at export.
+    from random weights, and it costs nothing once folded into the convolutions at export. ``caps`` are those of the
+    rectifiers after the first three convolutions and within the eight units (``training.caps``), or none.
     """
 
     input_size = 64
 
-    def __init__(self, points: int, widths: tuple[int, ...] = (48, 64, 80, 96), heads: int = 0) -> None:
+    def __init__(
+        self,
+        points: int,
+        widths: Sequence[int] = (48, 64, 80, 96),
+        heads: int = 0,
+        caps: Sequence[int] = (0,) * 11,
+    ) -> None:
         super().__init__()
         self.stem = nn.ModuleList([convolution(3, 32), convolution(32, 32), convolution(32, 32)])
+        self.rectifiers = nn.ModuleList(Rectifier(cap) for cap in caps[:3])
         inputs = (32, *widths[:-1])
         self.stages = nn.ModuleList(
-            nn.Sequential(nn.MaxPool2d(2), ResidualUnit(before, width), ResidualUnit(width, width))
-            for before, width in zip(inputs, widths, strict=True)
+            nn.Sequential(nn.MaxPool2d(2), ResidualUnit(before, width, first), ResidualUnit(width, width, second))
+            for before, width, first, second in zip(inputs, widths, caps[3::2], caps[4::2], strict=True)
         )
         self.linear = nn.Linear(widths[-1], 2 * points)
         self.heads = Heads(widths, points, heads) if heads else None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        for layer in self.stem:
-            x = functional.relu(layer(x), inplace=True)
+        for layer, rectifier in zip(self.stem, self.rectifiers, strict=True):
+            x = rectifier(layer(x))
         maps: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)

@@ -1,5 +1,5 @@
-"""``python -m tracker.training``: train, refine, heads, export, quantise, compare, attention, ablations; teacher and
-label for faces without labels; others and detector for the face detector."""
+"""``python -m tracker.training``: train, refine, caps, heads, export, quantise, compare, attention, ablations; teacher
+and label for faces without labels; others and detector for the face detector."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tracker.model import load_model
 from tracker.networks import NETWORKS
 from tracker.training.ablations import ablate
 from tracker.training.attention import attention
+from tracker.training.caps import cap
 from tracker.training.compare import compare
 from tracker.training.datasets import LabelledFace, held_out
 from tracker.training.detect import train_detector
@@ -64,10 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
     refining.add_argument("--steps", type=int, default=2000, help="(2000)")
+    capping = commands.add_parser(
+        "caps", parents=[data], help="bound a TRNet's maps by what they are on training faces"
+    )
+    capping.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
+    capping.add_argument("--out", type=Path, required=True, help="folder for the network with caps")
     heading = commands.add_parser(
         "heads", parents=[data], help="train a run's confidence and presence; its points stay"
     )
-    heading.add_argument("run", type=Path, help="the folder given to train --out or refine --out")
+    heading.add_argument("run", type=Path, help="the folder given to --out of train, refine or caps")
     heading.add_argument("--out", type=Path, required=True, help="folder for the network with heads")
     ablating = commands.add_parser("ablations", parents=[data], help="both papers' tables, by short runs on 300-W")
     ablating.add_argument("--out", type=Path, required=True, help="folder for the runs and their tables.md")
@@ -141,8 +147,11 @@ def main(arguments: list[str] | None = None) -> int:
             _refine(given)
         elif given.command == "ablations":
             print("\n".join(ablate(*_parted("300w", given), given.out, given.steps, given.seed)))
+        elif given.command == "caps":
+            print("caps", *cap(given.run, given.out, _parted(_fine_set(given.run), given)[0]))
         elif given.command == "heads":
-            _heads(given)
+            report = train_heads(given.run, given.out, *_parted(_fine_set(given.run), given))
+            print("\n".join(described(report)))
         elif given.command == "quantise":
             faces, _ = _parted(given.set, given)
             print(quantise(load_model(given.model).backend.path, faces, given.out, full_range=given.full_range))
@@ -205,9 +214,9 @@ def _refine(given: argparse.Namespace) -> None:
         print(f"{part:8} {before:.3f} -> {report['after'][part]:.3f} %")
 
 
-def _heads(given: argparse.Namespace) -> None:
-    dataset = open_run(given.run)[0].get("sets", ["300w"])[0]  # older checkpoints do not state it
-    print("\n".join(described(train_heads(given.run, given.out, *_parted(dataset, given)))))
+def _fine_set(run: Path) -> str:
+    """The first set that a run was trained on."""
+    return str(open_run(run)[0].get("sets", ["300w"])[0])  # older checkpoints do not state it
 
 
 def _validation(given: argparse.Namespace) -> list[LabelledFace]:

@@ -21,7 +21,7 @@ from tracker.training.augment import placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.export import ExportError
 
-ON_MAPS = ("Conv", "Relu", "Add", "Mul", "MaxPool", "Pad", "Concat")
+ON_MAPS = ("Conv", "Relu", "Clip", "Add", "Mul", "MaxPool", "Pad", "Concat")
 """Operators that are calculated in 8 bits; whatever comes after the last feature map stays in fp32, which costs nothing
 there, and keeps the points, the confidence and the presence as they were."""
 
