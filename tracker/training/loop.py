@@ -375,7 +375,7 @@ def frozen(network: nn.Module, names: str) -> list[nn.Module]:
     parts = dict(network.named_modules())
     wanted = [name for name in names.split(",") if name]
     if unknown := sorted(set(wanted) - set(parts)):
-        there = ", ".join(name for name, _ in network.named_children())
+        there = ", ".join(name for name, part in network.named_children() if list(part.parameters()))
         raise TrainingError(f"--frozen {','.join(unknown)}: no such part of the network; there are {there}")
     return [parts[name].requires_grad_(False) for name in wanted]
 
