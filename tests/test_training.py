@@ -138,9 +138,14 @@ def test_the_end_of_a_run_is_without_the_sets_labelled_otherwise_and_calmer() ->
     share = (seen(60, 0.0) == 180).double().mean()
     assert set(seen(60, 0.0).tolist()) == {60, 180}
     assert 0.15 < share < 0.35
-    crops = [Batches(sets, Run(steps=100, batch=200, decay=0.5), 64, IBUG68)[step][1] for step in (10, 60)]
-    spread = [float(points.std(0).mean()) for points in crops]
-    assert spread[1] < 0.7 * spread[0]
+
+    def spread(step: int, **strengths: float) -> float:
+        """How far the crops are moved."""
+        run = Run(steps=100, batch=200, decay=0.5, **strengths)
+        return float(Batches(sets, run, 64, IBUG68)[step][1].std(0).mean())
+
+    assert spread(60) < 0.7 * spread(10)
+    assert spread(60, calm=0.0) == spread(60) > spread(60, jitter=0.0)
 
 
 def test_what_is_kept_of_a_photo_fits_its_labels() -> None:

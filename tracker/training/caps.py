@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from tracker.networks.trnet import Rectifier, TRNet20
 from tracker.training.augment import placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.heads import planes
-from tracker.training.loop import TrainingError, open_run
+from tracker.training.loop import TrainingError, open_run, write_checkpoint
 from tracker.training.pictures import ignored
 
 FACES = 600
@@ -57,9 +56,7 @@ def cap(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> list[int]:
             network(planes(np.stack(views), run))
     for hook in hooks:
         hook.remove()
-    caps = [math.ceil(float(torch.cat(largest[module]).quantile(PART))) for module in rectifiers]
+    caps = [max(math.ceil(float(torch.cat(largest[module]).quantile(PART))), 1) for module in rectifiers]
     ignored(out)
-    state = saved | {"run": asdict(replace(run, options={**run.options, "caps": caps}))}
-    torch.save(state, out / "checkpoint.part")
-    os.replace(out / "checkpoint.part", out / "checkpoint.pt")
+    write_checkpoint(out, saved | {"run": asdict(replace(run, options={**run.options, "caps": caps}))})
     return caps

@@ -6,7 +6,6 @@ The network is frozen, so that each crop passes it once and the heads are traine
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from tracker.networks import FaceDet, Network, build
 from tracker.networks.heads import TOLERANCE, Heads, confidence
 from tracker.training.augment import jittered, photographed, placed
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Run, TrainingError, normalised, open_run, short_floats
+from tracker.training.loop import Run, TrainingError, normalised, open_run, short_floats, write_checkpoint
 from tracker.training.negatives import KINDS, faceless, negative
 from tracker.training.pictures import ignored, plot_calibration
 
@@ -104,8 +103,7 @@ def train_heads(
     figures = judge(predict, validation, run.context, network.input_size)
     ignored(out)
     state = {key: saved[key] for key in ("step", "offset", "markup", "sets") if key in saved}
-    torch.save(state | {"run": asdict(run), "average": network.state_dict()}, out / "checkpoint.part")
-    os.replace(out / "checkpoint.part", out / "checkpoint.pt")
+    write_checkpoint(out, state | {"run": asdict(run), "average": network.state_dict()})
     (out / "final.json").write_text(json.dumps(figures, indent=1) + "\n")
     plot_calibration(figures["calibration"], out / "calibration.png")
     return figures

@@ -220,9 +220,14 @@ class Checkpoint:
             "average": self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
-        part = self.folder / "checkpoint.part"
-        torch.save(state, part)
-        os.replace(part, self.folder / "checkpoint.pt")
+        write_checkpoint(self.folder, state)
+
+
+def write_checkpoint(folder: Path, state: dict[str, Any]) -> None:
+    """``checkpoint.pt``, whole or not at all."""
+    part = folder / "checkpoint.part"
+    torch.save(state, part)
+    os.replace(part, folder / "checkpoint.pt")
 
 
 def train(

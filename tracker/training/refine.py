@@ -8,7 +8,6 @@ each as if alone; the result is again one layer, and costs nothing more at infer
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from tracker.markup import Markup
 from tracker.metrics import inter_pupil
 from tracker.networks import FaceDet, Network
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict
+from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict, write_checkpoint
 from tracker.training.losses import enme
 from tracker.training.pictures import ignored
 
@@ -84,8 +83,7 @@ def refine(
     ignored(out)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
     state |= {key: saved[key] for key in ("markup", "sets") if key in saved}
-    torch.save(state, out / "checkpoint.part")
-    os.replace(out / "checkpoint.part", out / "checkpoint.pt")
+    write_checkpoint(out, state)
     (out / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     return report
 
