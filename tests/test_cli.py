@@ -101,6 +101,8 @@ def bad(clip: Path, tmp_path: Path) -> Path:
         (["text.mp4", "--format", "docx"], "docx"),
         (["text.mp4", "--format", ""], "--format"),
         (["text.mp4", "--overlay", "hats"], "hats"),
+        (["text.mp4", "--overlay", "points"], "--format csv,video"),
+        (["text.mp4", "--background", "blur"], "--format csv,video"),
         (["text.mp4", "--smooth", "much"], "much"),
         (["text.mp4", "--quality", "52"], "52"),
         (["text.mp4", "--focal", "0"], "--focal"),

@@ -11,7 +11,7 @@ from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
 from time import perf_counter
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -87,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     model("--focal", type=float, metavar="PIXELS", help="focal length for head pose (default: the longer side)")
     video = tracking.add_argument_group("annotated video").add_argument
-    video("--quality", type=int, default=18, metavar="CRF", help="x264's, 0 (lossless) to 51 (default: 18)")
-    video("--overlay", default="points,edges,ids", metavar="LIST", help=f"any of {','.join(OVERLAY)}, or none")
+    video("--quality", type=int, metavar="CRF", help="x264's, 0 (lossless) to 51 (default: 18)")
+    video("--overlay", metavar="LIST", help=f"any of {','.join(OVERLAY)}, or none (default: points,edges,ids)")
     video("--attention", action="store_true", help="show AAN's attention maps, and write a sheet of them")
-    video("--background", default="picture", metavar="WHAT", help="picture, or blank or blur: nobody can be recognised")
+    video("--background", metavar="WHAT", help="picture (default), or blank or blur: nobody can be recognised")
     measuring = commands.add_parser("bench", help="measure what every stage costs on this machine").add_argument
     measuring("video", nargs="?", type=Path, metavar="VIDEO", help="one that begins with a face (default: one is made)")
     measuring("--model", action="append", metavar="NAME", help="one of several to measure (default: all in weights/)")
@@ -135,7 +135,11 @@ def _count(text: str) -> int:
 
 
 def _settings(given: argparse.Namespace) -> Settings:
-    return Settings(
+    drawn: dict[str, Any] = {name: getattr(given, name) for name in ("quality", "overlay", "background")}
+    drawn = {name: value for name, value in drawn.items() if value is not None}
+    if "overlay" in drawn:
+        drawn["overlay"] = () if given.overlay == "none" else tuple(given.overlay.split(","))
+    settings = Settings(
         formats=tuple(dict.fromkeys(given.format.split(","))),
         model=given.model,
         device=given.device,
@@ -144,11 +148,12 @@ def _settings(given: argparse.Namespace) -> Settings:
         max_faces=given.max_faces,
         smooth=given.smooth,
         focal=given.focal,
-        quality=given.quality,
-        overlay=() if given.overlay == "none" else tuple(given.overlay.split(",")),
-        background=given.background,
         attention=given.attention,
+        **drawn,
     )
+    if drawn and "video" not in settings.formats:
+        raise InputError(f"--{min(drawn)}: says how the annotated video looks; ask for one with --format csv,video")
+    return settings
 
 
 def _soak(given: argparse.Namespace) -> int:
