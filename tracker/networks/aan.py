@@ -63,9 +63,9 @@ class Attention(nn.Module):
 class Wide(nn.Linear):
     """W x / sqrt(n) + b for x of many (n) values and W of order ``spread``. Adam moves every weight by about the rate,
     so that without the root an output that sums 8,000 of them is thrown about by each step: a phase of the embedding
-    by several turns. With it the network learns in 400 steps what took it 2,000. In the last layer, too: there the
-    rate of the convolutions moved the points by a tenth of the crop at a step, and the loss stood a sixth higher for
-    it until the rate fell."""
+    by several turns. With it the network learns in 400 steps what took it 2,000. In the last layer, too: at the
+    convolutions' rate its weights, small once trained, moved by a tenth of themselves at a step, and the loss of the
+    points stood a sixth higher for it."""
 
     def __init__(self, inputs: int, outputs: int, spread: float) -> None:
         super().__init__(inputs, outputs)
