@@ -20,10 +20,11 @@ from tracker.core import Box
 from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
+from tracker.metrics import inter_pupil, nme, oracle_crop
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
 from tracker.training.datasets import LARGEST, LabelledFace, kept
-from tracker.training.loop import Batches, Run, TrainingError, measure, train
+from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict, train
 from tracker.training.pictures import plot_log
 from tracker.training.readers import read_300w
 
@@ -423,6 +424,39 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
         "linear.bias",
     }
     assert main(["export", str(refined), "--name", "mine", "--out", str(tmp_path)]) == 0
+
+
+def test_dead_channels_are_renewed_and_the_points_stay(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the shipped network many channels are never on upon drawn faces. None of them is after it, as a second time
+    finds; and a run begins with what is written."""
+    run, revived = tmp_path / "run", tmp_path / "revived"
+    command = ["train", "--data", str(data), *COMMON, "--steps", "1"]
+    shipped = weights_folder() / "trnet-68.safetensors"
+    assert main([*command, "--rate", "1e-9", "--start", str(shipped), "--out", str(run)]) == 0
+    renewed = []
+    for folder, out in ((run, revived), (revived, tmp_path / "again")):
+        capsys.readouterr()
+        assert main(["revive", str(folder), "--data", str(data), "--out", str(out)]) == 0
+        renewed.append(int(capsys.readouterr().out.split()[0]))
+    assert renewed[0] > 50
+    assert renewed[1] < renewed[0] / 5
+    faces = read_300w(data / "300w")
+    before, after = (predict(open_run(folder)[3], faces, Run(), "cpu") for folder in (run, revived))
+    sizes = inter_pupil(np.stack([face.points for face in faces]), IBUG68)
+    assert nme(after, before, sizes).mean() < 0.03
+    crops = np.stack([oracle_crop(face.points, Run().context, 64).cut(face.image) for face in faces])
+    inputs = normalised(torch.from_numpy(crops).permute(0, 3, 1, 2), Run())
+    network = open_run(revived)[3]
+    with torch.no_grad():
+        still, learning = network(inputs)["points"], network.train()(inputs)["points"]
+    assert (still - learning).norm(dim=-1).mean() < 3, "normalised by the batch, too"
+    assert not np.array_equal(after, before)
+    assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
+    assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "other")]) == 0
+    assert main(["revive", str(tmp_path / "other"), "--data", str(data), "--out", str(tmp_path / "none")]) == 2
+    assert "holds no TRNet-20" in capsys.readouterr().err
 
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

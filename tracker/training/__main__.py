@@ -1,5 +1,5 @@
-"""``python -m tracker.training``: train, refine, caps, heads, export, quantise, compare, attention, ablations; teacher
-and label for faces without labels; others and detector for the face detector."""
+"""``python -m tracker.training``: train, revive, refine, caps, heads, export, quantise, compare, attention, ablations;
+teacher and label for faces without labels; others and detector for the face detector."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from tracker.training.mesh import FaceMesh
 from tracker.training.quantise import quantise
 from tracker.training.readers import READERS, THINNED, VALIDATION
 from tracker.training.refine import refine
+from tracker.training.revive import revive
 from tracker.training.scenes import photos, textures
 from tracker.training.teacher import Labeller, teaching_run, train_teacher
 
@@ -61,6 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         kind = json.loads if option.name == "options" else type(value)
         name = "--" + option.name.replace("_", "-")
         training.add_argument(name, type=kind, default=value, choices=choices.get(option.name), help=f"({value})")
+    reviving = commands.add_parser("revive", parents=[data], help="renew the channels of a TRNet that are never on")
+    reviving.add_argument("run", type=Path, help="the folder given to train --out")
+    reviving.add_argument("--out", type=Path, required=True, help="folder for what another run may --start with")
     refining = commands.add_parser("refine", parents=[data], help="retrain a run's last layer part by part")
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
@@ -145,6 +149,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")
         elif given.command == "refine":
             _refine(given)
+        elif given.command == "revive":
+            print(revive(given.run, given.out, _parted(_fine_set(given.run), given)[0]), "channels renewed")
         elif given.command == "ablations":
             print("\n".join(ablate(*_parted("300w", given), given.out, given.steps, given.seed)))
         elif given.command == "caps":

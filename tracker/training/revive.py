@@ -1,0 +1,152 @@
+"""Channels of a trained TRNet-20 that no face switches on any more, given new weights: its maps are as wide again as
+table 1 has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from tracker.networks.trnet import ResidualUnit, TRNet20
+from tracker.training.augment import augmented
+from tracker.training.datasets import LabelledFace
+from tracker.training.heads import planes
+from tracker.training.loop import TrainingError, open_run, write_checkpoint
+from tracker.training.pictures import ignored
+
+FACES = 400
+"""Faces to look at; of more, every second, every third ... is taken."""
+
+SELDOM = 0.005
+"""A channel is dead if in nine crops of ten it is above zero at no larger part of the places of its map."""
+
+FAINT = 0.1
+"""How strong a new channel of the residual stream is beside others: it is added to maps that later units read."""
+
+
+def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
+    """Give the dead channels of the averaged network of the run in ``folder`` new random weights, for each input of the
+    size of their neighbours', and write it to ``out`` as a run for ``train --start``; how many there were. What comes
+    after a new channel does not read it yet, so that the points stay nearly what they were. TrainingError when there is
+    no such run, or no face."""
+    saved, run, markup, network = open_run(folder)
+    if not isinstance(network, TRNet20):
+        raise TrainingError(f"{folder}: holds no TRNet-20, the only network to revive")
+    if not faces or faces[0].markup.name != markup.name:
+        raise TrainingError(f"{folder}: needs training faces with the points of {markup.name}")
+    crops, size = [], network.input_size
+    for index, face in enumerate(tqdm(faces[:: -(-len(faces) // FACES)], unit=" faces", desc="revive")):
+        rng = np.random.default_rng((run.seed, index))
+        points, known = face.unbiased, face.known
+        crops.append(augmented(face.image, points, markup, run.context, size, rng, known, run.jitter, run.calm)[0])
+    inputs = planes(np.stack(crops), run)
+    torch.manual_seed(run.seed)
+    renewed = _renewed(network, _dead(network, inputs))
+    _settle(renewed, network, inputs)
+    ignored(out)
+    write_checkpoint(out, saved | {"network": network.state_dict(), "average": network.state_dict(), "step": 0})
+    return sum(len(channels) for channels in renewed.values())
+
+
+def _units(network: TRNet20) -> list[ResidualUnit]:
+    return [module for module in network.modules() if isinstance(module, ResidualUnit)]
+
+
+def _dead(network: TRNet20, inputs: Tensor) -> dict[nn.Module, Tensor]:
+    """For every rectifier and every unit, which of its channels (C,) are hardly ever above zero."""
+    seldom: dict[nn.Module, Tensor] = {}
+
+    def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        seldom[module] = (output > 0).float().mean((2, 3)).quantile(0.9, 0) < SELDOM
+
+    watched = [*network.rectifiers, *(unit.between for unit in _units(network)), *_units(network)]
+    hooks = [module.register_forward_hook(note) for module in watched]
+    with torch.inference_mode():
+        network(inputs)
+    for hook in hooks:
+        hook.remove()
+    return seldom
+
+
+@torch.no_grad()
+def _renewed(network: TRNet20, dead: dict[nn.Module, Tensor]) -> dict[nn.Module, list[int]]:
+    """Renew all that is dead; the convolutions, as ``trnet.convolution`` makes them, and their new channels."""
+    units = _units(network)
+    renewed: dict[nn.Module, list[int]] = {}
+
+    def renew(writer: nn.Module, channel: int, strength: float) -> None:
+        weight, normalisation = _parts(writer)[0].weight, _parts(writer)[1]
+        sizes = weight.square().mean((2, 3), keepdim=True).median(0).values.sqrt()
+        weight[channel] = torch.randn_like(weight[channel]) * sizes
+        normalisation.weight[channel] = strength * normalisation.weight.abs().median()
+        normalisation.bias[channel] = 0
+        renewed.setdefault(writer, []).append(channel)
+
+    def unread(reader: nn.Module, channel: int) -> None:
+        _parts(reader)[0].weight[:, channel] = 0
+
+    within = [(network.stem[place], network.rectifiers[place], network.stem[place + 1]) for place in range(2)]
+    within += [(unit.first, unit.between, unit.second) for unit in units]
+    for writer, rectifier, reader in within:
+        for channel in dead[rectifier].nonzero().flatten().tolist():
+            renew(writer, channel, 1.0)
+            unread(reader, channel)
+    # The stream: a channel that is dead where it begins is renewed there, and passed on for as long as it was dead.
+    writers = [network.stem[2], *(unit.second for unit in units)]
+    gone = [dead[network.rectifiers[2]], *(dead[unit] for unit in units)]
+    for channel in range(len(gone[-1])):
+        begins = next(place for place, channels in enumerate(gone) if channel < len(channels))
+        for place in range(begins, len(gone)):
+            if not gone[place][channel]:
+                break
+            renew(writers[place], channel, FAINT if place == begins else 0.0)
+            if place < len(units):
+                unread(units[place].first, channel)
+    return renewed
+
+
+@torch.no_grad()
+def _settle(renewed: dict[nn.Module, list[int]], network: TRNet20, inputs: Tensor) -> None:
+    """Make the mean and variance that every normalisation keeps what they are on ``inputs``. Those of new channels were
+    unknown; the scale and shift of the others change with them, so that the maps stay. A channel that was fed by dead
+    ones has kept their variance: a batch's own, now next to nothing, would blow up what is left of it."""
+    hooks = []
+    for writer in [*network.stem, *(part for unit in _units(network) for part in (unit.first, unit.second))]:
+        convolution, normalisation = _parts(writer)
+        new = renewed.get(writer, [])
+
+        def settle(
+            _: nn.Module,
+            __: tuple[Tensor, ...],
+            output: Tensor,
+            normalisation: nn.BatchNorm2d = normalisation,
+            new: list[int] = new,
+        ) -> None:
+            mean, variance = normalisation.running_mean, normalisation.running_var
+            assert mean is not None
+            assert variance is not None
+            kept = torch.ones_like(mean, dtype=torch.bool)
+            kept[new] = False
+            own_mean, own_variance = output.mean((0, 2, 3)), output.var((0, 2, 3))
+            slope = normalisation.weight / (variance + normalisation.eps).sqrt()
+            shift = normalisation.bias + slope * (own_mean - mean)
+            normalisation.bias[kept] = shift[kept]
+            normalisation.weight[kept] = (slope * (own_variance + normalisation.eps).sqrt())[kept]
+            mean.copy_(own_mean)
+            variance.copy_(own_variance)
+
+        hooks.append(convolution.register_forward_hook(settle))
+    network(inputs)
+    for hook in hooks:
+        hook.remove()
+
+
+def _parts(writer: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    convolution, normalisation = writer.children()
+    assert isinstance(convolution, nn.Conv2d)
+    assert isinstance(normalisation, nn.BatchNorm2d)
+    return convolution, normalisation
