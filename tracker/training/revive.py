@@ -24,8 +24,9 @@ FACES = 400
 SELDOM = 0.005
 """A channel is dead if in nine crops of ten it is above zero at no larger part of the places of its map."""
 
-FAINT = 0.1
-"""How strong a new channel of the residual stream is beside others: it is added to maps that later units read."""
+LOUD = 5.0
+"""How strong a new channel is beside others. What reads it begins with weights of zero, which Adam moves no faster than
+any other weight: read so, they gain by as much more."""
 
 
 def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
@@ -49,7 +50,7 @@ def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
     _settle(renewed, network, inputs)
     ignored(out)
     write_checkpoint(out, saved | {"network": network.state_dict(), "average": network.state_dict(), "step": 0})
-    return sum(len(channels) for channels in renewed.values())
+    return sum(int(new.sum()) for new in renewed.values())
 
 
 def _units(network: TRNet20) -> list[ResidualUnit]:
@@ -57,14 +58,13 @@ def _units(network: TRNet20) -> list[ResidualUnit]:
 
 
 def _dead(network: TRNet20, inputs: Tensor) -> dict[nn.Module, Tensor]:
-    """For every rectifier and every unit, which of its channels (C,) are hardly ever above zero."""
+    """For the rectifiers of ``_within``, which of their channels (C,) are hardly ever above zero."""
     seldom: dict[nn.Module, Tensor] = {}
 
     def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         seldom[module] = (output > 0).float().mean((2, 3)).quantile(0.9, 0) < SELDOM
 
-    watched = [*network.rectifiers, *(unit.between for unit in _units(network)), *_units(network)]
-    hooks = [module.register_forward_hook(note) for module in watched]
+    hooks = [rectifier.register_forward_hook(note) for _, rectifier, _ in _within(network)]
     with torch.inference_mode():
         network(inputs)
     for hook in hooks:
@@ -72,65 +72,48 @@ def _dead(network: TRNet20, inputs: Tensor) -> dict[nn.Module, Tensor]:
     return seldom
 
 
+def _within(network: TRNet20) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
+    """The channels that one convolution writes and one reads: writer, rectifier, reader. Those of the residual stream
+    are read by all that follows, so that a new one could not begin unread."""
+    stem = [(network.stem[place], network.rectifiers[place], network.stem[place + 1]) for place in range(2)]
+    return [*stem, *((unit.first, unit.between, unit.second) for unit in _units(network))]
+
+
 @torch.no_grad()
-def _renewed(network: TRNet20, dead: dict[nn.Module, Tensor]) -> dict[nn.Module, list[int]]:
-    """Renew all that is dead; the convolutions, as ``trnet.convolution`` makes them, and their new channels."""
-    units = _units(network)
-    renewed: dict[nn.Module, list[int]] = {}
-
-    def renew(writer: nn.Module, channel: int, strength: float) -> None:
-        weight, normalisation = _parts(writer)[0].weight, _parts(writer)[1]
-        sizes = weight.square().mean((2, 3), keepdim=True).median(0).values.sqrt()
-        weight[channel] = torch.randn_like(weight[channel]) * sizes
-        normalisation.weight[channel] = strength * normalisation.weight.abs().median()
-        normalisation.bias[channel] = 0
-        renewed.setdefault(writer, []).append(channel)
-
-    def unread(reader: nn.Module, channel: int) -> None:
-        _parts(reader)[0].weight[:, channel] = 0
-
-    within = [(network.stem[place], network.rectifiers[place], network.stem[place + 1]) for place in range(2)]
-    within += [(unit.first, unit.between, unit.second) for unit in units]
-    for writer, rectifier, reader in within:
-        for channel in dead[rectifier].nonzero().flatten().tolist():
-            renew(writer, channel, 1.0)
-            unread(reader, channel)
-    # The stream: a channel that is dead where it begins is renewed there, and passed on for as long as it was dead.
-    writers = [network.stem[2], *(unit.second for unit in units)]
-    gone = [dead[network.rectifiers[2]], *(dead[unit] for unit in units)]
-    for channel in range(len(gone[-1])):
-        begins = next(place for place, channels in enumerate(gone) if channel < len(channels))
-        for place in range(begins, len(gone)):
-            if not gone[place][channel]:
-                break
-            renew(writers[place], channel, FAINT if place == begins else 0.0)
-            if place < len(units):
-                unread(units[place].first, channel)
+def _renewed(network: TRNet20, dead: dict[nn.Module, Tensor]) -> dict[nn.Module, Tensor]:
+    """Renew what is dead; for each writer, which of its channels are new."""
+    renewed = {}
+    for writer, rectifier, reader in _within(network):
+        (convolution, normalisation), new = _parts(writer), dead[rectifier]
+        sizes = convolution.weight.square().mean((2, 3), keepdim=True).median(0).values.sqrt()
+        convolution.weight[new] = (torch.randn_like(convolution.weight) * sizes)[new]
+        normalisation.weight[new] = LOUD * normalisation.weight.abs().median()
+        normalisation.bias[new] = 0
+        _parts(reader)[0].weight[:, new] = 0
+        renewed[writer] = new
     return renewed
 
 
 @torch.no_grad()
-def _settle(renewed: dict[nn.Module, list[int]], network: TRNet20, inputs: Tensor) -> None:
+def _settle(renewed: dict[nn.Module, Tensor], network: TRNet20, inputs: Tensor) -> None:
     """Make the mean and variance that every normalisation keeps what they are on ``inputs``. Those of new channels were
     unknown; the scale and shift of the others change with them, so that the maps stay. A channel that was fed by dead
     ones has kept their variance: a batch's own, now next to nothing, would blow up what is left of it."""
     hooks = []
     for writer in [*network.stem, *(part for unit in _units(network) for part in (unit.first, unit.second))]:
         convolution, normalisation = _parts(writer)
-        new = renewed.get(writer, [])
+        kept = ~renewed.get(writer, torch.zeros_like(normalisation.bias, dtype=torch.bool))
 
         def settle(
             _: nn.Module,
             __: tuple[Tensor, ...],
             output: Tensor,
             normalisation: nn.BatchNorm2d = normalisation,
-            new: list[int] = new,
+            kept: Tensor = kept,
         ) -> None:
             mean, variance = normalisation.running_mean, normalisation.running_var
             assert mean is not None
             assert variance is not None
-            kept = torch.ones_like(mean, dtype=torch.bool)
-            kept[new] = False
             own_mean, own_variance = output.mean((0, 2, 3)), output.var((0, 2, 3))
             slope = normalisation.weight / (variance + normalisation.eps).sqrt()
             shift = normalisation.bias + slope * (own_mean - mean)
