@@ -80,6 +80,19 @@ def test_torch_is_not_loaded_by_the_library() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_points_of_a_picture_do_not_wait_for_libav() -> None:
+    code = (
+        "import sys, tracker, numpy as np\n"
+        "frame = tracker.Frame(np.zeros((96, 96, 3), np.uint8), 0, 0.0)\n"
+        "tracker.Tracker(tracker.load_model('trnet-68'), tracker.load_detector('near')).update(frame)\n"
+        "print('av' in sys.modules)\n"
+        "from tracker import open_sink, open_source\n"
+        "print('av' in sys.modules, callable(open_sink), callable(open_source))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["False", "True True True"], done.stderr
+
+
 def test_nothing_that_is_read_is_run() -> None:
     """Files from elsewhere are data: no pickle, no eval, no YAML; torch and numpy only without their pickles."""
     unsafe = {"pickle", "cPickle", "_pickle", "dill", "joblib", "marshal", "shelve", "yaml", "pandas"}

@@ -9,6 +9,7 @@
 """
 
 import os
+from typing import TYPE_CHECKING, Any
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # before anything imports onnxruntime, or it calls home
 # As in tracker.sources; OpenCV reads them when it is loaded, and its own limit is gigabytes.
@@ -22,10 +23,12 @@ from tracker.core import Box, Crop, Face, Frame, Result, TrackerError
 from tracker.detector import Detection, load_detector
 from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 from tracker.model import LandmarkModel, load_model
-from tracker.sinks import open_sink
 from tracker.smoothing import OneEuro
-from tracker.sources import open_source
 from tracker.tracking import Tracker
+
+if TYPE_CHECKING:
+    from tracker.sinks import open_sink
+    from tracker.sources import open_source
 
 __all__ = [
     "AFLW19",
@@ -52,3 +55,17 @@ __all__ = [
     "open_sink",
     "open_source",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What opens and writes videos, loaded when it is first asked for: a fifth of the time of ``import tracker`` would
+    be libav's, which pictures do not need."""
+    if name == "open_source":
+        from tracker.sources import open_source
+
+        return open_source
+    if name == "open_sink":
+        from tracker.sinks import open_sink
+
+        return open_sink
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
