@@ -157,8 +157,10 @@ class View(QWidget):
         smaller = scale < 1
         if smaller:
             width, height = max(round(width * scale), 1), max(round(height * scale), 1)
-            way = cv2.INTER_LINEAR if scale > 0.5 else cv2.INTER_AREA
-            image = cv2.resize(image, (width, height), dst=self._buffer(height, width, 3), interpolation=way)
+            while min(image.shape[1] // width, image.shape[0] // height) > 1:  # at once it would take ten times as long
+                half = image.shape[1] // 2, image.shape[0] // 2
+                image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(image, (width, height), dst=self._buffer(height, width, 3))
         buffer = self._buffer(height, width, 4)
         cv2.cvtColor(image, cv2.COLOR_RGB2BGRA, dst=buffer)
         picture = QImage(buffer.data, width, height, 4 * width, QImage.Format.Format_RGB32)
