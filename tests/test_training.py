@@ -429,8 +429,8 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
 def test_dead_channels_are_renewed_and_the_points_stay(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sixty channels of the shipped network are held at zero. None of them is after it, as a second time finds; and a
-    run begins with what is written."""
+    """Sixty channels of the shipped network are held at zero. None of them is after it, as a second time finds; filters
+    that were made four times as large are small; and a run begins with what is written."""
     run, revived = tmp_path / "run", tmp_path / "revived"
     command = ["train", "--data", str(data), *COMMON, "--steps", "1"]
     shipped = weights_folder() / "trnet-68.safetensors"
@@ -438,6 +438,8 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     saved = weights(run)
     for name, count in (("stem.0", 8), ("stages.0.1.first", 20), ("stages.2.1.first", 32)):
         saved["average"][f"{name}.1.bias"][:count] = -50
+    for name, factor in (("0.weight", 4), ("1.running_mean", 4), ("1.running_var", 16)):
+        saved["average"][f"stages.1.1.second.{name}"] *= factor
     torch.save(saved, run / "checkpoint.pt")
     renewed = []
     for folder, out in ((run, revived), (revived, tmp_path / "again")):
@@ -453,6 +455,8 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     crops = np.stack([oracle_crop(face.points, Run().context, 64).cut(face.image) for face in faces])
     inputs = normalised(torch.from_numpy(crops).permute(0, 3, 1, 2), Run())
     network = open_run(revived)[3]
+    filters = [value for value in network.state_dict().values() if value.ndim == 4]
+    assert max(float(value.square().mean().sqrt()) for value in filters) < 0.13
     with torch.no_grad():
         still, learning = network(inputs)["points"], network.train()(inputs)["points"]
     assert (still - learning).norm(dim=-1).mean() < 3, "normalised by the batch, too"

@@ -62,7 +62,9 @@ def main(arguments: list[str] | None = None) -> int:
         kind = json.loads if option.name == "options" else type(value)
         name = "--" + option.name.replace("_", "-")
         training.add_argument(name, type=kind, default=value, choices=choices.get(option.name), help=f"({value})")
-    reviving = commands.add_parser("revive", parents=[data], help="renew the channels of a TRNet that are never on")
+    reviving = commands.add_parser(
+        "revive", parents=[data], help="make a TRNet that has learnt for long able to learn on"
+    )
     reviving.add_argument("run", type=Path, help="the folder given to train --out")
     reviving.add_argument("--out", type=Path, required=True, help="folder for what another run may --start with")
     refining = commands.add_parser("refine", parents=[data], help="retrain a run's last layer part by part")

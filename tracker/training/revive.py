@@ -1,5 +1,5 @@
-"""Channels of a trained TRNet-20 that no face switches on any more, given new weights: its maps are as wide again as
-table 1 has them."""
+"""A TRNet-20 that has learnt for long, made able to learn on: channels that no face switches on any more get new
+weights, and its filters are small again."""
 
 from __future__ import annotations
 
@@ -28,12 +28,16 @@ LOUD = 5.0
 """How strong a new channel is beside others. What reads it begins with weights of zero, which Adam moves no faster than
 any other weight: read so, they gain by as much more."""
 
+SMALL = 0.12
+"""The root mean square of a convolution's filters. Under batch normalisation they grow as they learn, and the larger
+they are, the less of them does a step of Adam change; their size itself means nothing."""
+
 
 def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
     """Give the dead channels of the averaged network of the run in ``folder`` new random weights, for each input of the
-    size of their neighbours', and write it to ``out`` as a run for ``train --start``; how many there were. What comes
-    after a new channel does not read it yet, so that the points stay nearly what they were. TrainingError when there is
-    no such run, or no face."""
+    size of their neighbours', scale filters that have grown back to ``SMALL``, and write it to ``out`` as a run for
+    ``train --start``; how many dead channels there were. What comes after a new channel does not read it yet, so that
+    the points stay nearly what they were. TrainingError when there is no such run, or no face."""
     saved, run, markup, network = open_run(folder)
     if not isinstance(network, TRNet20):
         raise TrainingError(f"{folder}: holds no TRNet-20, the only network to revive")
@@ -48,6 +52,7 @@ def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
     torch.manual_seed(run.seed)
     renewed = _renewed(network, _dead(network, inputs))
     _settle(renewed, network, inputs)
+    _shrink(network)
     ignored(out)
     write_checkpoint(out, saved | {"network": network.state_dict(), "average": network.state_dict(), "step": 0})
     return sum(int(new.sum()) for new in renewed.values())
@@ -100,7 +105,7 @@ def _settle(renewed: dict[nn.Module, Tensor], network: TRNet20, inputs: Tensor) 
     unknown; the scale and shift of the others change with them, so that the maps stay. A channel that was fed by dead
     ones has kept their variance: a batch's own, now next to nothing, would blow up what is left of it."""
     hooks = []
-    for writer in [*network.stem, *(part for unit in _units(network) for part in (unit.first, unit.second))]:
+    for writer in _writers(network):
         convolution, normalisation = _parts(writer)
         kept = ~renewed.get(writer, torch.zeros_like(normalisation.bias, dtype=torch.bool))
 
@@ -126,6 +131,24 @@ def _settle(renewed: dict[nn.Module, Tensor], network: TRNet20, inputs: Tensor) 
     network(inputs)
     for hook in hooks:
         hook.remove()
+
+
+@torch.no_grad()
+def _shrink(network: TRNet20) -> None:
+    """Filters no larger than ``SMALL``, with what their normalisation keeps: the maps stay."""
+    for writer in _writers(network):
+        convolution, normalisation = _parts(writer)
+        assert normalisation.running_mean is not None
+        assert normalisation.running_var is not None
+        scale = (SMALL / convolution.weight.square().mean().sqrt()).clamp(max=1.0)
+        convolution.weight *= scale
+        normalisation.running_mean *= scale
+        normalisation.running_var *= scale.square()
+
+
+def _writers(network: TRNet20) -> list[nn.Module]:
+    """All convolutions with their normalisation, in the order in which they run."""
+    return [*network.stem, *(part for unit in _units(network) for part in (unit.first, unit.second))]
 
 
 def _parts(writer: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
