@@ -430,7 +430,8 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Sixty channels of the shipped network are held at zero. None of them is after it, as a second time finds; filters
-    that were made four times as large are small; and a run begins with what is written."""
+    that were made four times as large are small; variances of long ago are those of now; and a run begins with what is
+    written."""
     run, revived = tmp_path / "run", tmp_path / "revived"
     command = ["train", "--data", str(data), *COMMON, "--steps", "1"]
     shipped = weights_folder() / "trnet-68.safetensors"
@@ -440,6 +441,8 @@ def test_dead_channels_are_renewed_and_the_points_stay(
         saved["average"][f"{name}.1.bias"][:count] = -50
     for name, factor in (("0.weight", 4), ("1.running_mean", 4), ("1.running_var", 16)):
         saved["average"][f"stages.1.1.second.{name}"] *= factor
+    for name, factor in (("weight", 17), ("running_var", 17**2)):  # what channels that were fed by dead ones had kept
+        saved["average"][f"stages.2.2.second.1.{name}"] *= factor
     torch.save(saved, run / "checkpoint.pt")
     renewed = []
     for folder, out in ((run, revived), (revived, tmp_path / "again")):
@@ -459,7 +462,7 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     assert max(float(value.square().mean().sqrt()) for value in filters) < 0.13
     with torch.no_grad():
         still, learning = network(inputs)["points"], network.train()(inputs)["points"]
-    assert (still - learning).norm(dim=-1).mean() < 3, "normalised by the batch, too"
+    assert (still - learning).norm(dim=-1).mean() < 10, "normalised by the batch, too"  # of five crops: seldom the same
     assert not np.array_equal(after, before)
     assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
     assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "other")]) == 0
