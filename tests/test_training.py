@@ -278,8 +278,6 @@ def test_the_error_counts_known_points_and_divides_by_known_sizes() -> None:
         input_size = 64
 
         def forward(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
-            from tracker.metrics import oracle_crop
-
             off = [face.points + np.where(face.known, 1, 50)[:, None] * [0, 1] for face in faces]
             moved = [oracle_crop(f.known_points, 1.25, 64).to_input(o) for f, o in zip(faces, off, strict=True)]
             return {"points": torch.from_numpy(np.stack(moved)).float()}
@@ -391,8 +389,6 @@ def test_the_validation_error_is_that_of_the_set() -> None:
         input_size = 64
 
         def forward(self, crops: torch.Tensor) -> dict[str, torch.Tensor]:
-            from tracker.metrics import oracle_crop
-
             crop = oracle_crop(face.points, 1.25, 64)
             return {"points": torch.from_numpy(crop.to_input(face.unbiased))[None].float()}
 
@@ -455,14 +451,18 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     before, after = (predict(open_run(folder)[3], faces, Run(), "cpu") for folder in (run, revived))
     sizes = inter_pupil(np.stack([face.points for face in faces]), IBUG68)
     assert nme(after, before, sizes).mean() < 0.03
-    crops = np.stack([oracle_crop(face.points, Run().context, 64).cut(face.image) for face in faces])
-    inputs = normalised(torch.from_numpy(crops).permute(0, 3, 1, 2), Run())
-    network = open_run(revived)[3]
+    _, options, _, network = open_run(revived)
+    crops = []  # those that it was settled on
+    for index, face in enumerate(face for face in faces if face.name not in validation_names()):
+        rng = np.random.default_rng((options.seed, index))
+        place = (IBUG68, options.context, 64, rng, face.known, options.jitter, options.calm)
+        crops.append(augmented(face.image, face.unbiased, *place)[0])
+    inputs = normalised(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2), options)
     filters = [value for value in network.state_dict().values() if value.ndim == 4]
     assert max(float(value.square().mean().sqrt()) for value in filters) < 0.13
     with torch.no_grad():
         still, learning = network(inputs)["points"], network.train()(inputs)["points"]
-    assert (still - learning).norm(dim=-1).mean() < 10, "normalised by the batch, too"  # of five crops: seldom the same
+    assert (still - learning).norm(dim=-1).mean() < 1, "normalised by the batch, too"
     assert not np.array_equal(after, before)
     assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
     assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "other")]) == 0
