@@ -17,6 +17,7 @@ from app.overlay import DARK, MODELS, draw_overlay
 from app.pipeline import Shown
 from app.settings import NO_MAP, Settings
 from tracker.backends import Spec
+from tracker.core import halved
 
 CLOSEST = 32.0
 """Largest zoom, times the size that fits the window."""
@@ -157,9 +158,8 @@ class View(QWidget):
         smaller = scale < 1
         if smaller:
             width, height = max(round(width * scale), 1), max(round(height * scale), 1)
-            while min(image.shape[1] // width, image.shape[0] // height) > 1:  # at once it would take ten times as long
-                half = image.shape[1] // 2, image.shape[0] // 2
-                image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
+            while min(image.shape[1] // width, image.shape[0] // height) > 1:
+                image = halved(image)
             image = cv2.resize(image, (width, height), dst=self._buffer(height, width, 3))
         buffer = self._buffer(height, width, 4)
         cv2.cvtColor(image, cv2.COLOR_RGB2BGRA, dst=buffer)
