@@ -133,6 +133,33 @@ def test_a_face_that_jumps_is_found_at_its_new_place(
     assert after[-1].faces[0].box.centre[0] > 480
 
 
+def test_a_face_that_rushes_past_keeps_its_points(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    """Up to 52 pixels a frame, half a face; judged by where the points lie while it stands still."""
+    way = np.round(20 + 500 * 0.5 * (1 - np.cos(np.linspace(0, np.pi, 16)))).astype(int)
+    places = [*[20] * 8, *way]
+    results = run(Tracker(model, detector, smoother=None), [on_grey(portrait, (int(x), 40)) for x in places])
+    assert [[face.id for face in result.faces] for result in results] == [[0]] * len(places)
+    still = results[7].faces[0].points - (20, 0)
+    off = [np.linalg.norm(r.faces[0].points - (x, 0) - still, axis=1).mean() for r, x in zip(results, places)]
+    eyes = np.linalg.norm(still[36] - still[45])
+    assert max(off) < 0.03 * eyes
+
+
+def test_of_two_faces_one_that_comes_back_is_soon_found(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    tracker = Tracker(model, detector)
+    both, one = on_grey(portrait, (20, 40), (460, 60)), on_grey(portrait, (20, 40))
+    run(tracker, [both] * 10)
+    for hidden in range(8, 14):
+        start = 10 + 30 * (hidden - 8)
+        run(tracker, [one.copy() for _ in range(hidden)], start=start / RATE)
+        back = run(tracker, [both.copy() for _ in range(30 - hidden)], start=(start + hidden) / RATE)
+        assert [face.id for face in back[3].faces] == [0, 1]
+
+
 def test_a_face_at_the_edge_does_no_harm(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
     images = [on_grey(portrait, (300 - 16 * k, 40)) for k in range(40)]
     results = run(Tracker(model, detector), images)

@@ -16,6 +16,8 @@ from tracker.smoothing import OneEuro
 
 LOOK_EVERY = 0.3
 """Seconds between looks at the whole frame for further faces while some are followed; without any, every frame."""
+LOOK_AGAIN = 0.1
+"""The same as long as a lost face may get its id back."""
 CHECK_EVERY = 0.15
 """Seconds between checks by the detector that a followed face is one."""
 SURE, SURE_EVERY = 0.9, 0.5
@@ -31,6 +33,9 @@ AGREEMENT = 0.024
 between faces and textures for TRNet-68, which tests/test_tracking.py holds it to."""
 MEMORY = 2.0
 """Seconds after a loss within which a face at the same place gets its id back."""
+FAR = 0.06
+"""Way of a face from one frame to the next, in sides of its crop, from which on it is expected to go on so; as far off
+is a crop that a face is not to be located in."""
 CHECK_SIZE, CHECK_SIDE = 192, 2.2
 """A check looks at a level square of this many pixels, this many times as wide as the landmarks' crop."""
 
@@ -38,13 +43,15 @@ CHECK_SIZE, CHECK_SIDE = 192, 2.2
 @dataclass(eq=False)
 class _Track:
     """One followed face: ``face`` as last located, before smoothing; ``anchor`` its box when the detector last
-    confirmed it; times in seconds of the recording."""
+    confirmed it; ``pace`` the way of its crop's middle in the last frame, in pixels; times in seconds of the
+    recording."""
 
     face: Face
     smooth: Callable[[Points, float, float], Points] | None
     anchor: Box
     checked: float
     confirmed: float
+    pace: tuple[float, float] = (0.0, 0.0)
 
     @property
     def doubtful(self) -> bool:
@@ -130,15 +137,18 @@ class Tracker:
         self._tracks, self._lost, self._looked = [], [], -math.inf
 
     def _follow(self, image: Image, now: float) -> None:
-        """Locate every face anew from the crop about its last points."""
-        crops = [self._model.crop_around(track.face.points) for track in self._tracks]
-        faces = self._model.locate(image, crops)
-        moved = [index for index, face in enumerate(faces) if self._moved(face)]
-        for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
-            faces[index] = face
-        for track, face in zip(list(self._tracks), faces, strict=True):
+        """Locate every face anew from the crop about its last points, or where it should be by now."""
+        last = [self._model.crop_around(track.face.points) for track in self._tracks]
+        faces = self._model.locate(image, [_ahead(*pair) for pair in zip(last, self._tracks, strict=True)])
+        for _ in range(2):
+            moved = [index for index, face in enumerate(faces) if self._moved(face)]
+            for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
+                faces[index] = face
+        for track, before, face in zip(list(self._tracks), last, faces, strict=True):
             score = track.face.score if face.presence is None else face.presence
             unseen = track.checked != track.confirmed
+            now_at = self._model.crop_around(face.points)
+            track.pace = now_at.cx - before.cx, now_at.cy - before.cy
             track.face = replace(face, id=track.face.id, score=min(score, 0.5) if unseen else score)
             if not self._sensible(track, image):
                 self._lose(track, now)
@@ -151,7 +161,7 @@ class Tracker:
         """Whether the crop that the points ask for is far from the one they were located in."""
         wanted, used = self._model.crop_around(face.points), face.crop
         shift = math.hypot(wanted.cx - used.cx, wanted.cy - used.cy) / used.side
-        return shift > 0.06 or abs(math.log(wanted.side / used.side)) > 0.12 or abs(wanted.angle - used.angle) > 0.2
+        return shift > FAR or abs(math.log(wanted.side / used.side)) > 0.12 or abs(wanted.angle - used.angle) > 0.2
 
     def _sensible(self, track: _Track, image: Image) -> bool:
         """Whether the points can be a face: of a size, most of it in the picture, and not one that another
@@ -213,7 +223,9 @@ class Tracker:
         """Whether to look at the whole frame."""
         if not self._tracks:
             return True
-        return len(self._tracks) < self._max_faces and now - self._looked >= LOOK_EVERY
+        awaited = any(now - since <= MEMORY for _, since in self._lost)
+        every = LOOK_AGAIN if awaited else LOOK_EVERY
+        return len(self._tracks) < self._max_faces and now - self._looked >= every
 
     def _new(self, detections: list[Detection]) -> list[Detection]:
         """The detections of faces not followed yet, largest first."""
@@ -270,6 +282,12 @@ def views_agree(model: LandmarkModel, face: Face, image: Image) -> bool:
     points = np.stack([view.points for view in model.locate(image, [crop.moved(*view) for view in VIEWS])])
     spread = np.linalg.norm(points - points.mean(0), axis=-1).mean()
     return bool(spread < AGREEMENT * max(face.box.width, face.box.height))
+
+
+def _ahead(crop: Crop, track: _Track) -> Crop:
+    """Where a face that was last in ``crop`` should be one frame later; a slow one stays."""
+    dx, dy = track.pace
+    return replace(crop, cx=crop.cx + dx, cy=crop.cy + dy) if math.hypot(dx, dy) > FAR * crop.side else crop
 
 
 def _same_face(one: Box, other: Box) -> bool:
