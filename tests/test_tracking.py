@@ -142,7 +142,9 @@ def test_a_face_that_rushes_past_keeps_its_points(
     results = run(Tracker(model, detector, smoother=None), [on_grey(portrait, (int(x), 40)) for x in places])
     assert [[face.id for face in result.faces] for result in results] == [[0]] * len(places)
     still = results[7].faces[0].points - (20, 0)
-    off = [np.linalg.norm(r.faces[0].points - (x, 0) - still, axis=1).mean() for r, x in zip(results, places, strict=True)]
+    off = [
+        np.linalg.norm(r.faces[0].points - (x, 0) - still, axis=1).mean() for r, x in zip(results, places, strict=True)
+    ]
     eyes = np.linalg.norm(still[36] - still[45])
     assert max(off) < 0.03 * eyes
 

@@ -467,7 +467,32 @@ def test_dead_channels_are_renewed_and_the_points_stay(
     assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
     assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "other")]) == 0
     assert main(["revive", str(tmp_path / "other"), "--data", str(data), "--out", str(tmp_path / "none")]) == 2
-    assert "holds no TRNet-20" in capsys.readouterr().err
+    assert "holds neither a TRNet-20" in capsys.readouterr().err
+
+
+def test_filters_of_an_aan_that_have_grown_are_made_small(data: Path, tmp_path: Path) -> None:
+    run, revived = tmp_path / "run", tmp_path / "revived"
+    command = ["train", "--data", str(data), *COMMON, "--network", "aan", "--steps", "1"]
+    assert main([*command, "--out", str(run)]) == 0
+    saved = weights(run)
+    for part in ("stem", "blocks.2.spatial"):
+        for name, factor in (("0.weight", 20), ("1.running_mean", 20), ("1.running_var", 400)):
+            saved["average"][f"{part}.{name}"] *= factor
+    torch.save(saved, run / "checkpoint.pt")
+    assert main(["revive", str(run), "--data", str(data), "--out", str(revived)]) == 0
+    before, after = (open_run(folder)[3] for folder in (run, revived))
+    sizes = [
+        max(float(v.square().mean().sqrt()) for v in network.state_dict().values() if v.ndim == 4)
+        for network in (before, after)
+    ]
+    assert sizes[0] > 0.5 > 0.13 > sizes[1]
+    crops = torch.rand(4, 3, 128, 128)
+    with torch.inference_mode():
+        maps = [network(crops)["attention_3"] for network in (before, after)]
+        points = [network(crops)["points"] for network in (before, after)]
+    assert (maps[0] - maps[1]).abs().max() < 0.01
+    assert (points[0] - points[1]).norm(dim=-1).max() < 0.5
+    assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
 
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

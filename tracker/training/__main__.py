@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         name = "--" + option.name.replace("_", "-")
         training.add_argument(name, type=kind, default=value, choices=choices.get(option.name), help=f"({value})")
     reviving = commands.add_parser(
-        "revive", parents=[data], help="make a TRNet that has learnt for long able to learn on"
+        "revive", parents=[data], help="make a TRNet or AAN that has learnt for long able to learn on"
     )
     reviving.add_argument("run", type=Path, help="the folder given to train --out")
     reviving.add_argument("--out", type=Path, required=True, help="folder for what another run may --start with")

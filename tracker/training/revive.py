@@ -1,5 +1,5 @@
-"""A TRNet-20 that has learnt for long, made able to learn on: channels that no face switches on any more get new
-weights, and its filters are small again."""
+"""A network that has learnt for long, made able to learn on: its filters are small again, and those channels of a
+TRNet-20 that no face switches on any more get new weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from tracker.networks.aan import AAN
 from tracker.networks.trnet import ResidualUnit, TRNet20
 from tracker.training.augment import augmented
 from tracker.training.datasets import LabelledFace
@@ -34,13 +35,14 @@ they are, the less of them does a step of Adam change; their size itself means n
 
 
 def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
-    """Give the dead channels of the averaged network of the run in ``folder`` new random weights, for each input of the
-    size of their neighbours', scale filters that have grown back to ``SMALL``, and write it to ``out`` as a run for
-    ``train --start``; how many dead channels there were. What comes after a new channel does not read it yet, so that
-    the points stay nearly what they were. TrainingError when there is no such run, or no face."""
+    """Scale filters of the averaged network of the run in ``folder`` that have grown back to ``SMALL``, give the dead
+    channels of a TRNet-20 new random weights, for each input of the size of their neighbours', and write it to ``out``
+    as a run for ``train --start``; how many dead channels there were. What comes after a new channel does not read it
+    yet, so that the points stay nearly what they were. AAN has no dead channels. TrainingError when there is no run of
+    such a network, or no face."""
     saved, run, markup, network = open_run(folder)
-    if not isinstance(network, TRNet20):
-        raise TrainingError(f"{folder}: holds no TRNet-20, the only network to revive")
+    if not isinstance(network, TRNet20 | AAN):
+        raise TrainingError(f"{folder}: holds neither a TRNet-20 nor an AAN, the networks to revive")
     if not faces or faces[0].markup.name != markup.name:
         raise TrainingError(f"{folder}: needs training faces with the points of {markup.name}")
     crops, size = [], network.input_size
@@ -50,16 +52,12 @@ def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
         crops.append(augmented(face.image, points, markup, run.context, size, rng, known, run.jitter, run.calm)[0])
     inputs = planes(np.stack(crops), run)
     torch.manual_seed(run.seed)
-    renewed = _renewed(network, _dead(network, inputs))
+    renewed = _renewed(network, _dead(network, inputs)) if isinstance(network, TRNet20) else {}
     _settle(renewed, network, inputs)
     _shrink(network)
     ignored(out)
     write_checkpoint(out, saved | {"network": network.state_dict(), "average": network.state_dict(), "step": 0})
     return sum(int(new.sum()) for new in renewed.values())
-
-
-def _units(network: TRNet20) -> list[ResidualUnit]:
-    return [module for module in network.modules() if isinstance(module, ResidualUnit)]
 
 
 def _dead(network: TRNet20, inputs: Tensor) -> dict[nn.Module, Tensor]:
@@ -81,7 +79,8 @@ def _within(network: TRNet20) -> list[tuple[nn.Module, nn.Module, nn.Module]]:
     """The channels that one convolution writes and one reads: writer, rectifier, reader. Those of the residual stream
     are read by all that follows, so that a new one could not begin unread."""
     stem = [(network.stem[place], network.rectifiers[place], network.stem[place + 1]) for place in range(2)]
-    return [*stem, *((unit.first, unit.between, unit.second) for unit in _units(network))]
+    units = (module for module in network.modules() if isinstance(module, ResidualUnit))
+    return [*stem, *((unit.first, unit.between, unit.second) for unit in units)]
 
 
 @torch.no_grad()
@@ -100,7 +99,7 @@ def _renewed(network: TRNet20, dead: dict[nn.Module, Tensor]) -> dict[nn.Module,
 
 
 @torch.no_grad()
-def _settle(renewed: dict[nn.Module, Tensor], network: TRNet20, inputs: Tensor) -> None:
+def _settle(renewed: dict[nn.Module, Tensor], network: nn.Module, inputs: Tensor) -> None:
     """Make the mean and variance that every normalisation keeps what they are on ``inputs``. Those of new channels were
     unknown; the scale and shift of the others change with them, so that the maps stay. A channel that was fed by dead
     ones has kept their variance: a batch's own, now next to nothing, would blow up what is left of it."""
@@ -134,7 +133,7 @@ def _settle(renewed: dict[nn.Module, Tensor], network: TRNet20, inputs: Tensor) 
 
 
 @torch.no_grad()
-def _shrink(network: TRNet20) -> None:
+def _shrink(network: nn.Module) -> None:
     """Filters no larger than ``SMALL``, with what their normalisation keeps: the maps stay."""
     for writer in _writers(network):
         convolution, normalisation = _parts(writer)
@@ -146,9 +145,10 @@ def _shrink(network: TRNet20) -> None:
         normalisation.running_var *= scale.square()
 
 
-def _writers(network: TRNet20) -> list[nn.Module]:
-    """All convolutions with their normalisation, in the order in which they run."""
-    return [*network.stem, *(part for unit in _units(network) for part in (unit.first, unit.second))]
+def _writers(network: nn.Module) -> list[nn.Module]:
+    """All convolutions with their normalisation."""
+    pairs = [module for module in network.modules() if isinstance(module, nn.Sequential)]
+    return [pair for pair in pairs if [type(part) for part in pair] == [nn.Conv2d, nn.BatchNorm2d]]
 
 
 def _parts(writer: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
