@@ -41,7 +41,7 @@ class Settings:
     max_faces: int = 4
     smooth: bool = True
     cutoff: float = 1.5
-    beta: float = 12.0
+    beta: float = 16.0
     speed: float = 1.0
     loop: bool = False
     points: bool = True
@@ -149,7 +149,7 @@ def _sensible(settings: Settings) -> Settings:
         recent=tuple(text for text in settings.recent if len(text) <= 4096)[:RECENT],
         max_faces=min(max(settings.max_faces, 1), 16),
         cutoff=between(settings.cutoff, 0.1, 10.0, 1.5),
-        beta=between(settings.beta, 0.0, 50.0, 12.0),
+        beta=between(settings.beta, 0.0, 50.0, 16.0),
         speed=settings.speed if settings.speed >= 0.01 else 1.0,
         opacity=between(settings.opacity, 0.0, 1.0, 0.5),
         map=min(max(settings.map, MEAN), 99),
