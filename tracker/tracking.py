@@ -223,8 +223,7 @@ class Tracker:
         """Whether to look at the whole frame."""
         if not self._tracks:
             return True
-        awaited = any(now - since <= MEMORY for _, since in self._lost)
-        every = LOOK_AGAIN if awaited else LOOK_EVERY
+        every = LOOK_AGAIN if self._recently_lost(now) else LOOK_EVERY
         return len(self._tracks) < self._max_faces and now - self._looked >= every
 
     def _new(self, detections: list[Detection]) -> list[Detection]:
@@ -258,10 +257,14 @@ class Tracker:
         self._tracks.remove(track)
         self._lost.append((track, now))
 
+    def _recently_lost(self, now: float) -> list[tuple[_Track, float]]:
+        """The tracks that may be found again; those lost before are forgotten."""
+        self._lost = [(lost, since) for lost, since in self._lost if now - since <= MEMORY]
+        return self._lost
+
     def _remembered(self, track: _Track, now: float) -> _Track | None:
         """The lost track that this one continues."""
-        self._lost = [(lost, since) for lost, since in self._lost if now - since <= MEMORY]
-        for index, (lost, _) in enumerate(self._lost):
+        for index, (lost, _) in enumerate(self._recently_lost(now)):
             if any(_may_be_back(box, track.face.box) for box in (lost.anchor, lost.face.box)):
                 return self._lost.pop(index)[0]
         return None
