@@ -43,7 +43,7 @@ CHECK_SIZE, CHECK_SIDE = 192, 2.2
 @dataclass(eq=False)
 class _Track:
     """One followed face: ``face`` as last located, before smoothing; ``anchor`` its box when the detector last
-    confirmed it; ``pace`` the way of its crop's middle in the last frame, in pixels; times in seconds of the
+    confirmed it; ``pace`` the way of its box's middle in the last frame, in pixels; times in seconds of the
     recording."""
 
     face: Face
@@ -138,17 +138,17 @@ class Tracker:
 
     def _follow(self, image: Image, now: float) -> None:
         """Locate every face anew from the crop about its last points, or where it should be by now."""
-        last = [self._model.crop_around(track.face.points) for track in self._tracks]
-        faces = self._model.locate(image, [_ahead(*pair) for pair in zip(last, self._tracks, strict=True)])
+        crops = [_ahead(self._model.crop_around(track.face.points), track) for track in self._tracks]
+        faces = self._model.locate(image, crops)
         for _ in range(2):
             moved = [index for index, face in enumerate(faces) if self._moved(face)]
             for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
                 faces[index] = face
-        for track, before, face in zip(list(self._tracks), last, faces, strict=True):
+        for track, face in zip(list(self._tracks), faces, strict=True):
             score = track.face.score if face.presence is None else face.presence
             unseen = track.checked != track.confirmed
-            now_at = self._model.crop_around(face.points)
-            track.pace = now_at.cx - before.cx, now_at.cy - before.cy
+            (x, y), (was_x, was_y) = face.box.centre, track.face.box.centre
+            track.pace = x - was_x, y - was_y
             track.face = replace(face, id=track.face.id, score=min(score, 0.5) if unseen else score)
             if not self._sensible(track, image):
                 self._lose(track, now)
