@@ -54,7 +54,7 @@ def prepare(job: str, base: str) -> Path:
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
     print(f"installing what '{job}' needs into {venv} (once)", flush=True)
-    if not python.exists():
+    if not python.exists() or subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True).returncode:
         subprocess.run([base, "-m", "venv", str(venv)], check=True)
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--editable"]
     for what, name in ((".", "the base environment"), (f".[{job}]", f"with what '{job}' needs it")):
@@ -79,7 +79,8 @@ def main(arguments: list[str]) -> int:
     try:
         python = prepare(job, base)
     except subprocess.CalledProcessError as error:
-        print(f"error: {' '.join(map(str, error.cmd))} failed; read what it printed above", file=sys.stderr)
+        hint = "; a bare Debian or Ubuntu lacks it: sudo apt-get install python3-venv" if "venv" in error.cmd else ""
+        print(f"error: {' '.join(map(str, error.cmd))} failed; read what it printed above{hint}", file=sys.stderr)
         return 2
     *first, last = JOBS[job]
     for command in [*first, [*last, *rest]]:

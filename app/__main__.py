@@ -87,6 +87,8 @@ def main(arguments: list[str] | None = None) -> int:
             except TrackerError as error:
                 return _refused(str(error))
             window = soaking.window
+        from tracker.sources import path_exists
+
         interrupted = _obey_ctrl_c(window)
         sys.excepthook = _Complaint(window)
         window.show()
@@ -98,17 +100,22 @@ def main(arguments: list[str] | None = None) -> int:
             window.start(partial(simulated_camera, given.source or "", given.camera), "simulated camera")
         elif given.source and given.source.isdecimal():
             window.open_camera(int(given.source), f"camera {given.source}")
+        elif given.source and path_exists(Path(given.source)):
+            window.open_paths([Path(given.source)])
         elif given.source:
             window.open(given.source)
         else:
             window.open_first_camera()
+        measurement = None
         if given.measure:
             from app.measure import Measurement
 
-            _measurement = Measurement(window, given.measure, STARTED, given.json)  # as long as the program runs
+            measurement = Measurement(window, given.measure, STARTED, given.json)
         code = application.exec()
         if soaking:
             code = soaking.code
+        if measurement:
+            code = measurement.code
         if interrupted:
             code = 130
     if window.hanging or threading.active_count() > 1:  # in a call that does not return, and Qt would not go without it

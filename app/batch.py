@@ -82,7 +82,7 @@ class Worker(QObject):
 
     def _run(self) -> None:
         try:
-            with closing(batch.run(list(self._items), self._settings)) as events:
+            with closing(batch.run(self._left(), self._settings)) as events:
                 for event in events:
                     self._note(event)
                     if self._stopping:
@@ -98,6 +98,18 @@ class Worker(QObject):
                 )
         self.running = False
         self.changed.emit()
+
+    def _left(self) -> list[Job]:
+        """What an earlier run with these settings has not finished."""
+        left = []
+        for job, item in self._items.items():
+            if recording.is_whole(job, self._settings):
+                item.word = item.word if item.whole else "finished before"
+                item.ended = item.whole = True
+            else:
+                item.done, item.word, item.ended, item.whole = 0, "waiting", False, False
+                left.append(job)
+        return left
 
     def _note(self, event: batch.Event) -> None:
         item = self._items[event.job]
@@ -130,6 +142,7 @@ class BatchWindow(QWidget):
         self.resize(860, 420)
         self._settings = settings
         self._inputs: list[Path] = []
+        self._removed: set[Path] = set()
         self._items: list[Item] = []
         self._out: Path | None = None
         self.worker: Worker | None = None
@@ -147,7 +160,8 @@ class BatchWindow(QWidget):
         header.resizeSection(1, 150)
         self.hint = QLabel(
             "Drag videos and folders here, or add them. They are worked off one after the other, with the model, the "
-            "detector and the number of faces of the main window, and its One-Euro filter as it comes, or none."
+            "detector, the number of faces and what is drawn of the main window, and its One-Euro filter as it comes, "
+            "or none. What is finished is not done again with the same choices."
         )
         self.hint.setWordWrap(True)
         self.formats = {name: QCheckBox(name) for name in recording.FORMATS}
@@ -194,8 +208,16 @@ class BatchWindow(QWidget):
         """Put recordings at the end of the queue: files, folders of recordings or of pictures."""
         problems = []
         for path in paths:
-            if not self.running and path not in self._inputs:
-                problems += self._plan([*self._inputs, path])
+            if self.running:
+                continue
+            try:
+                new = {job.source for job in jobs([path], self.out)}
+            except TrackerError as error:
+                problems.append(str(error))
+                continue
+            known = self._removed | {item.job.source for item in self._items}
+            self._removed -= new
+            problems += self._plan(self._inputs if new <= known else [*self._inputs, path])
         self.message.setText("\n".join(problems))
 
     def run(self) -> None:
@@ -211,6 +233,7 @@ class BatchWindow(QWidget):
                 detector=chosen.detector,
                 max_faces=chosen.max_faces,
                 smooth="live" if chosen.smooth else "none",
+                overlay=tuple(name for name in recording.OVERLAY if getattr(chosen, name)),
             )
         except TrackerError:
             self.message.setText("Choose at least one kind of result")
@@ -238,7 +261,9 @@ class BatchWindow(QWidget):
     def _plan(self, inputs: list[Path]) -> list[str]:
         """Take the jobs for these inputs, if they make sense; else what is wrong with them."""
         try:
-            self._items = [Item(job) for job in jobs(inputs, self.out)]
+            known = {item.job: item for item in self._items}
+            planned = [job for job in jobs(inputs, self.out) if job.source not in self._removed]
+            self._items = [known.get(job) or Item(job) for job in planned]
             self._inputs = inputs
         except TrackerError as error:
             return [str(error)]
@@ -283,10 +308,11 @@ class BatchWindow(QWidget):
 
     def _remove(self) -> None:
         rows = {index.row() for index in self.table.selectedIndexes()}
-        gone = [item.job.source for row, item in enumerate(self._items) if row in rows or not rows]
-        left = [path for path in self._inputs if path not in gone and not any(path in one.parents for one in gone)]
+        gone = {item.job.source for row, item in enumerate(self._items) if row in rows or not rows}
+        everything = len(gone) == len(self._items)
+        self._removed = set() if everything else self._removed | gone
         self.worker = None
-        self._plan(left)
+        self._plan([] if everything else self._inputs)
 
     def _ask_files(self) -> None:
         paths, _ = QFileDialog.getOpenFileNames(self, "Add recordings", "", VIDEOS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from time import perf_counter, process_time, sleep
 from typing import Any
@@ -15,6 +16,7 @@ from app.memory import resident
 from app.pipeline import News
 from app.settings import FASTEST, MEAN
 from app.window import Window
+from tracker.core import TrackerError
 from tracker.files import write_json
 from tracker.sources import Camera, SourceError, open_source
 
@@ -22,6 +24,8 @@ TICK = 0.01
 """Seconds between the questions put to the interface."""
 WARM = 3.0
 """Seconds at the beginning that do not count."""
+PATIENCE = 30.0
+"""Seconds within which there must be a face."""
 RACE = 5.0
 """Seconds at the end that are played as fast as it goes."""
 KEPT = 90
@@ -68,12 +72,13 @@ class Measurement:
     """Plays what the window has open, with attention if the model has it: a camera as it comes, a file in a loop for
     ``seconds`` at its own pace and then a few more as fast as it goes. Prints what it finds, writes it to ``report``
     if that is given, and closes the window. ``started`` is the moment (``time.perf_counter``) at which the program
-    began."""
+    began; ``code`` its exit code, 2 when there was nothing to measure, which a line says."""
 
     def __init__(self, window: Window, seconds: float, started: float, report: Path | None = None) -> None:
         self._window, self._seconds, self._started, self._report = window, seconds, started, report
+        self.code = 0
         self._first: float | None = None  # the moment of the first frame with points
-        self._asked = perf_counter()
+        self._begun = self._asked = perf_counter()
         self._late: list[float] = []
         self._delays: list[float] = []
         self._paints: list[float] = []
@@ -85,6 +90,7 @@ class Measurement:
         window.remembers = False
         window.change(loop=True, map=MEAN, max_faces=1, speed=1.0)
         window.session.news.connect(self._count)
+        window.session.failed.connect(self._give_up)
         self._timer = QTimer(window)
         self._timer.timeout.connect(self._tick)
         self._timer.start(round(1000 * TICK))
@@ -99,6 +105,8 @@ class Measurement:
             if view.painted and view.shown and view.shown.result.faces:
                 self._first = now
                 print(f"first frame with points {now - self._started:.2f} s after the start", flush=True)
+            elif now - self._begun > PATIENCE:
+                self._give_up(TrackerError(f"no face within {PATIENCE:.0f} s; choose a video that begins with one"))
             return
         since = now - self._first - WARM
         if since < 0:
@@ -114,7 +122,11 @@ class Measurement:
             view.delays.clear()
             view.paints.clear()
         elif self._race is None:
-            self._tell(view.painted - self._painted, since)
+            try:
+                self._tell(view.painted - self._painted, since)
+            except TrackerError as error:
+                self._give_up(error)
+                return
             self._race = now, self._processed
             if self._window.session.seekable:
                 self._window.change(speed=FASTEST)
@@ -124,6 +136,11 @@ class Measurement:
             rate = (self._processed - self._race[1]) / (now - self._race[0])
             print(f"as fast as it goes: {rate:.0f} frames a second processed")
             self._end()
+
+    def _give_up(self, error: TrackerError) -> None:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        self.code = 2
+        self._end()
 
     def _end(self) -> None:
         self._timer.stop()

@@ -177,14 +177,19 @@ class Pipeline(QThread):
             while not self._stopping:
                 self._turn()
         except TrackerError as error:
-            self.failed.emit(error.with_traceback(None))  # its frames would keep all of this alive
+            self._fail(error.with_traceback(None))  # its frames would keep all of this alive
         except Exception as error:
             log.exception("the pipeline")
-            self.failed.emit(TrackerError(f"this cannot go on: {error or type(error).__name__}; try again"))
+            self._fail(TrackerError(f"this cannot go on: {error or type(error).__name__}; try again"))
         finally:
             self._record(None)
             self._trackers, self._models, self._pending = (), (), None
             give_back()
+
+    def _fail(self, error: TrackerError) -> None:
+        with self._told:
+            self._stalled = False  # nothing is waited for any more
+        self.failed.emit(error)
 
     def _load(self) -> None:
         names = [self.settings.model, self.settings.other] if self.settings.other else [self.settings.model]

@@ -95,6 +95,8 @@ class Reader:
             before.close(PATIENCE)
         try:
             with self._opening() as source:
+                if isinstance(source, VideoFile) and source.length is None and source.times is not None:
+                    source.length = len(source.times)  # as browsers record: what the time line needs to know
                 self.source = source
                 while not self._closed:
                     self._pass(source)

@@ -48,8 +48,8 @@ from app.view import View
 from tracker.backends import ModelError, Spec
 from tracker.core import TrackerError
 from tracker.detector import DetectorError
-from tracker.jobs import VIDEO_SUFFIXES
-from tracker.sources import Source, cameras, open_source
+from tracker.jobs import jobs
+from tracker.sources import Source, cameras, open_source, path_exists
 from tracker.streams import shown as without_password
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Window(QMainWindow):
 
     def open(self, text: str | Path) -> None:
         """Start the file, folder or address that ``text`` names (see ``tracker.open_source``) and remember it."""
-        if Path(text).exists():
+        if path_exists(Path(text)):
             text = Path(text).absolute()
         name = without_password(str(text))
         self.change(recent=self.settings.with_recent(name).recent)
@@ -147,11 +147,21 @@ class Window(QMainWindow):
         rest = [path for path in paths if path not in models]
         if models:
             self.change(model=str(models[0]))
-        if len(rest) == 1 and not _holds_videos(rest[0]):
+        if len(rest) == 1 and self._is_recording(rest[0]):
             self.open(rest[0])
         elif rest:
             self.show_batch()
             self.batch.add(rest)
+
+    def _is_recording(self, path: Path) -> bool:
+        """Whether this is a file or a folder of pictures; lists and other folders are for the queue, which says what is
+        wrong with them."""
+        if not path.is_dir():
+            return path.suffix.lower() != ".txt"
+        try:
+            return [job.source for job in jobs([path], self.batch.out)] == [path]
+        except TrackerError:
+            return False
 
     # Settings
 
@@ -259,15 +269,17 @@ class Window(QMainWindow):
     def skip(self, seconds: float) -> None:
         """Seek so many seconds on or back."""
         rate = self._source.rate if self._source and self._source.rate else 25.0
-        last = max(len(self.history.found) - 1, 0)
-        self.session.seek(min(max(self.history.index + round(seconds * rate), 0), last))
+        index = max(self.history.index + round(seconds * rate), 0)
+        if self._source and self._source.length:
+            index = min(index, max(self._source.length, len(self.history.found)) - 1)
+        self.session.seek(index)
 
     # Recording, pictures and points
 
     def record(self, on: bool) -> None:
         """Begin or end a recording of the kinds that are switched on."""
         recording = None
-        if on and not (self._source and self._models):
+        if on and not (self._source and self._models and self.session.pipeline):
             self.status.showMessage("There is nothing to record yet", 5000)
         elif on and self._source:
             try:
@@ -465,8 +477,3 @@ class Window(QMainWindow):
     def _attend(self, face: int | None) -> None:
         self.view.attended = face
         self.view.update()
-
-
-def _holds_videos(path: Path) -> bool:
-    """Whether a folder is one of recordings rather than of pictures."""
-    return path.is_dir() and any(file.suffix.lower() in VIDEO_SUFFIXES for file in path.iterdir())

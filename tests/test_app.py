@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -369,6 +370,24 @@ def test_a_source_that_fails_leaves_a_banner_and_can_be_tried_again(
     assert not ends
 
 
+def test_a_source_that_stalls_and_then_fails_is_not_waited_for_any_more(window: Window, wait: Wait, clip: Path) -> None:
+    gone = threading.Event()
+
+    def break_off() -> None:
+        gone.wait()
+        fail(SourceError("camera 0: it gives no more pictures; plug it in again"))
+
+    window.start(lambda: Stuck(list(VideoFile(clip))[:5], break_off), "camera 0")
+    wait(window.banner.isVisible)
+    assert "still waiting" in window.banner.text.text()
+    gone.set()
+    wait(lambda: window.session.pipeline is None)
+    assert window.banner.text.text().startswith("camera 0: it gives no more pictures")
+    window.actions_.record.trigger()  # there is nothing to record any more
+    assert not window.actions_.record.isChecked()
+    assert not list(window.settings.out.glob("*"))
+
+
 def test_what_cannot_be_opened_is_named(window: Window, wait: Wait, tmp_path: Path) -> None:
     (tmp_path / "empty.mp4").touch()
     for path in (tmp_path / "empty.mp4", tmp_path / "none.mp4"):
@@ -428,6 +447,40 @@ def test_the_queue_writes_what_the_command_writes(window: Window, wait: Wait, cl
     queue.close()
 
 
+def test_the_queue_forgets_what_is_removed_and_repeats_nothing(
+    window: Window, wait: Wait, clip: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "films" / "day1"  # below the one that is dropped
+    folder.mkdir(parents=True)
+    for name in ("one.mp4", "two.mp4", "three.mp4"):
+        (folder / name).write_bytes(clip.read_bytes())
+    window.change(boxes=True)
+    window.open_paths([folder.parent])
+    queue = window.batch
+
+    def run() -> list[str]:
+        queue.run()
+        wait(lambda: queue.worker and not queue.running and "finished" in queue.message.text())
+        return [queue.table.item(row, 0).text() for row in range(queue.table.rowCount())]
+
+    queue.table.selectRow(1)  # by name: one, three, two
+    queue.remove.click()
+    assert run() == ["one.mp4", "two.mp4"]
+    table = queue.out / "day1" / "one.csv"
+    settings = json.loads((queue.out / "day1" / "one.run.json").read_text())["settings"]
+    assert settings["overlay"] == ["points", "edges", "ids", "boxes"]
+    written = table.stat().st_mtime_ns
+    queue.add([folder / "three.mp4"])
+    assert run() == ["one.mp4", "three.mp4", "two.mp4"]
+    assert queue.message.text() == "3 of 3 finished"
+    assert table.stat().st_mtime_ns == written
+    assert queue.table.item(0, 2).text().startswith("60 frames")  # what was said of it stays
+    window.change(max_faces=1)
+    run()
+    assert table.stat().st_mtime_ns > written  # by other settings
+    queue.close()
+
+
 def test_the_queue_can_be_cancelled(window: Window, wait: Wait, clip: Path) -> None:
     queue = window.batch
     queue.add([clip])
@@ -436,6 +489,15 @@ def test_the_queue_can_be_cancelled(window: Window, wait: Wait, clip: Path) -> N
     queue.stop()
     wait(lambda: not queue.running and "cancelled" in queue.table.item(0, 2).text())
     assert not (queue.out / "astronaut.csv").exists()
+
+
+def test_a_film_without_a_length_can_be_sought(window: Window, wait: Wait, tmp_path: Path) -> None:
+    film = encode(tmp_path / "browser.mkv", times=90, container={"live": "1"})  # as browsers record
+    assert VideoFile(film).length is None
+    paused_at(window, wait, film, 0)
+    assert len(window.history.found) == 90
+    window.skip(1.0)
+    wait(lambda: shown_index(window) == round(VideoFile(film).rate or 25))
 
 
 def test_choices_are_remembered(window: Window, qtbot: QtBot) -> None:

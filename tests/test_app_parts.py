@@ -265,6 +265,17 @@ def test_the_program_plays_and_measures_itself_without_torch(clip: Path, tmp_pat
     assert re.search(r"first frame with points [0-9.]+ s after the start\n[0-9.]+ frames a second", done.stdout)
 
 
+@pytest.mark.parametrize("report", [False, True])
+def test_what_cannot_be_measured_is_one_line(clip: Path, tmp_path: Path, report: bool) -> None:
+    source = str(clip) if report else str(tmp_path / "missing.mp4")
+    words = [source, "--measure", "1", *(["--json", str(clip / "figures.json")] if report else [])]
+    with start(*words, environment={"XDG_CONFIG_HOME": str(tmp_path)}) as process:
+        _, problems = process.communicate(timeout=300)
+    assert process.returncode == 2
+    assert len(problems.splitlines()) == 1
+    assert ("figures.json" if report else "missing.mp4: no such file") in problems
+
+
 def test_ctrl_c_ends_it_with_130(clip: Path, tmp_path: Path) -> None:
     process = start(str(clip), "--measure", "600", environment={"XDG_CONFIG_HOME": str(tmp_path)})
     with process:

@@ -287,6 +287,30 @@ def test_a_recording_that_is_not_whole_is_repeated(tmp_path: Path) -> None:
     assert track(*words) == 0
 
 
+def test_pictures_that_come_later_are_tracked_and_results_beside_them_are_none(
+    portrait: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+
+    def add(name: str) -> None:
+        cv2.imwrite(str(folder / name), portrait[:, :, ::-1])
+
+    for name in ("1.png", "2.png", "._2.png"):  # the last is macOS's, beside pictures on disks of others
+        add(name)
+    (job,) = jobs([folder], folder / "results")
+    for event in run([job], Settings()):
+        if isinstance(event, Progress) and event.frames == 1:
+            add("3.png")
+    words = (folder, "--out", folder / "results", "--resume")
+    frames = []
+    for _ in range(2):
+        assert track(*words) == 0
+        frames.append(json_of(folder / "results" / "pictures.run.json")["quality"]["frames"])
+    assert frames == [3, 3]
+    assert "1 skipped" in capsys.readouterr().out
+
+
 def test_several_processes_give_the_same_bytes(clips: Path, undisturbed: dict[str, bytes], tmp_path: Path) -> None:
     said = finish(clips, tmp_path, "--jobs", "2")
     assert "4 recordings: 4 whole; 60 frames" in said

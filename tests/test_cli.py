@@ -1,7 +1,9 @@
 """The command line, on real files."""
 
 import csv
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 import pytest
 
 from tracker.__main__ import main
-from tracker.sources import open_source
+from tracker.demo import main as demo
+from tracker.sources import SourceError, open_source
 
 
 def track(out: Path, *words: object) -> int:
@@ -130,6 +133,48 @@ def test_an_output_folder_that_cannot_be_written(clip: Path, bad: Path, capfd: p
     error = capfd.readouterr().err.strip()
     assert "a_file" in error
     assert "\n" not in error
+
+
+def test_an_output_that_cannot_be_replaced_is_one_line(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in" / "day1").mkdir(parents=True)
+    shutil.copy(clip, tmp_path / "in" / "day1" / "a.mp4")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "day1").write_text("a file where a folder is to be")
+    assert track(tmp_path / "out", tmp_path / "in") == 2
+    error = capfd.readouterr().err.strip()
+    assert "day1" in error
+    assert "report" not in error
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert track(tmp_path / "loop", clip) == 2
+    assert "leads nowhere" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "n" * 300 + ".png", "a\0b"])
+def test_a_name_that_no_file_can_have(name: str) -> None:
+    with pytest.raises(SourceError, match="no such file"):
+        open_source(name)
+
+
+def test_the_demonstration_names_what_is_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").write_text("a file")
+    assert demo([]) == 2
+    assert capfd.readouterr().err.startswith("error: out")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the reader of a pipe goes otherwise there")
+def test_who_reads_the_output_may_leave_early() -> None:
+    words = [sys.executable, "-m", "tracker", "models"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as models:
+        assert models.stdout
+        assert models.stderr
+        models.stdout.close()
+        assert models.stderr.read() == ""
+    assert models.returncode == 141
 
 
 def test_a_bad_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:

@@ -98,6 +98,19 @@ def test_a_stream_that_stalls_or_breaks_off_is_reached_again(stalls: bool) -> No
     assert served[:2] == [0, 1]
 
 
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("rtsp://10.0.0.1:554/live", "rtsp://10.0.0.1:554/live"),
+        ("rtsp://admin:p@ss@10.0.0.1/live", "rtsp://10.0.0.1/live"),
+        ("http://10.0.0.1/mail@home.mjpg", "http://10.0.0.1/mail@home.mjpg"),
+        ("http://10.0.0.1/a?channel=1&user=admin&PWD=p@ss", "http://10.0.0.1/a?channel=1&user=***&PWD=***"),
+    ],
+)
+def test_no_password_is_shown(address: str, seen: str) -> None:
+    assert shown(address) == seen
+
+
 def test_a_stream_that_stays_away_is_given_up() -> None:
     def serve(connection: socket.socket, number: int) -> None:
         if number == 0:

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker import Crop, Frame, LandmarkModel, Result, Tracker
+from tracker import Box, Crop, Frame, LandmarkModel, Result, Tracker
 from tracker.demo import motion_error
-from tracker.detector import Detector
+from tracker.detector import Detection, Detector
 from tracker.portrait import picture
 from tracker.tracking import views_agree
 
@@ -93,6 +93,21 @@ def test_no_more_faces_than_asked_for(portrait: np.ndarray, model: LandmarkModel
     images = [on_grey(portrait, (20, 40), (460, 60)) for _ in range(12)]
     results = run(Tracker(model, detector, max_faces=1), images)
     assert [[face.id for face in result.faces] for result in results] == [[0]] * 12
+
+
+def test_what_is_no_face_takes_no_place(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
+    """A detector that is wrong in every frame, about something larger than the face."""
+
+    def mistaken(image: np.ndarray) -> list[Detection]:
+        wrong = (
+            [Detection(Box(420, 20, 760, 340), 0.75, 0.0, np.zeros((5, 2), np.float32))]
+            if image.shape[1] == 800
+            else []
+        )  # not in a closer look
+        return [*wrong, *detector(image)]
+
+    results = run(Tracker(model, mistaken, max_faces=1), [on_grey(portrait, (20, 40)) for _ in range(3)])
+    assert [[face.box.centre[0] < 300 for face in result.faces] for result in results] == [[True]] * 3
 
 
 def test_a_face_that_goes_is_lost_in_its_frame_and_a_new_one_gets_a_new_id(

@@ -31,24 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files that are not UTF-8
+    commands = {"track": _track, "bench": _bench, "models": _models, "cameras": _cameras, "soak": _soak}
     try:
-        if given.command == "models":
-            for path in model_files():
-                print(_described(load_model(path).spec))
-            return 0
-        if given.command == "bench":
-            return _bench(given)
-        if given.command == "cameras":
-            print("\n".join(f"{index}  {name}" for index, name in cameras()) or "no camera found")
-            return 0
-        return _soak(given) if given.command == "soak" else _track(given)
+        code = commands[given.command](given)
+        sys.stdout.flush()
+        return code
     except TrackerError as error:
         print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # who reads the output has had enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141  # as of any program that this ends
     except KeyboardInterrupt:
-        print(
-            "stopped; the same command with --resume goes on. What was begun is in files named .part", file=sys.stderr
-        )
+        if given.command == "track":
+            print("stopped; the same command with --resume goes on. Files named .part are unfinished", file=sys.stderr)
         return 130
 
 
@@ -106,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     soak.add_argument("--model", metavar="NAME", help="a model file to change to beside those in weights/")
     soak.add_argument("--out", metavar="DIR", help="folder for soak.json and soak.txt")
     return parser
+
+
+def _models(_: argparse.Namespace) -> int:
+    for path in model_files():
+        print(_described(load_model(path).spec))
+    return 0
+
+
+def _cameras(_: argparse.Namespace) -> int:
+    print("\n".join(f"{index}  {name}" for index, name in cameras()) or "no camera found")
+    return 0
 
 
 def _bench(given: argparse.Namespace) -> int:

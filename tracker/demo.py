@@ -93,9 +93,14 @@ def main(arguments: list[str]) -> int:
                 )
         print(f"watch {video}, read {out / 'demo.csv'}, look at {out / 'demo.jpg'}")
         return 0 if summary.whole else 2
-    except TrackerError as error_:
-        print(f"error: {error_}", file=sys.stderr)
+    except TrackerError as problem:
+        print(f"error: {problem}", file=sys.stderr)
         return 2
+    except OSError as problem:
+        print(f"error: {problem.filename or out}: {problem.strerror}; start it in another folder", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

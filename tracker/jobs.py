@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tracker.core import TrackerError
 from tracker.files import read_text
-from tracker.sources import IMAGE_SUFFIXES
+from tracker.sources import IMAGE_SUFFIXES, is_shadow
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,11 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
     """
     lists: set[Path] = set()
     try:
-        found = [pair for text in inputs for pair in _found(text, folder.resolve(), lists)]
+        out = folder.resolve()
+    except (OSError, RuntimeError) as error:  # a link that leads to itself
+        raise InputError(f"{folder}: leads nowhere; choose another folder for the results") from error
+    try:
+        found = [pair for text in inputs for pair in _found(text, out, lists)]
     except RecursionError as error:
         raise InputError(f"{inputs[0]}: lists within lists without end; write one list") from error
     stems = Counter(_bare(source, relative) for source, relative in dict.fromkeys(found))
@@ -108,9 +112,11 @@ def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
-    """The files among ``paths`` below ``folder``, sorted, without those in ``out`` where that lies below it too."""
+    """The files among ``paths`` below ``folder``, sorted, without those in ``out`` where that lies below it too, and
+    without shadows."""
     inside = folder.resolve() in out.parents
-    return sorted(path for path in paths if path.is_file() and not (inside and path.resolve().is_relative_to(out)))
+    files = (path for path in paths if path.is_file() and not is_shadow(path))
+    return sorted(path for path in files if not (inside and path.resolve().is_relative_to(out)))
 
 
 LONGEST_LINE = 4096

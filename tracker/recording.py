@@ -25,7 +25,7 @@ from tracker._version import __version__
 from tracker.core import Box, Face, Frame, Image, Result
 from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
-from tracker.files import Bytes, read_json, remove, write_json
+from tracker.files import Bytes, SinkError, read_json, remove, write_json
 from tracker.jobs import InputError, Job
 from tracker.markup import Markup
 from tracker.metrics import inter_pupil
@@ -33,7 +33,7 @@ from tracker.model import LandmarkModel, load_model
 from tracker.quality import Quality
 from tracker.sinks import Sink, open_sink
 from tracker.smoothing import OneEuro, zero_lag
-from tracker.sources import Source, open_source, read_ahead
+from tracker.sources import ImageFolder, Source, open_source, read_ahead, source_files
 from tracker.tables import VERSION, Rows
 from tracker.tracking import Tracker
 from tracker.video import VideoSink, video_suffix
@@ -124,7 +124,10 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     start = perf_counter()
     model, detector, digests = machine(settings)
     with open_source(job.source) as source:
-        remove(record_path(job))
+        try:
+            remove(record_path(job))
+        except OSError as error:
+            raise SinkError(f"{record_path(job)}: {error.strerror}; choose another folder for the results") from error
         run = _Run(job, settings, model, source)
         try:
             yield from run.track(
@@ -160,8 +163,8 @@ def is_whole(job: Job, settings: Settings) -> bool:
             and record["settings"] == _plain(asdict(settings))
             and {part: record[part]["sha256"] for part in ("model", "detector")} == machine(settings)[2]
             and record["versions"]["landmark-tracker"] == __version__
-            and record["input"]["measure"] == _measure(job.source)
-            and all(out["bytes"] == _measure(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
+            and record["input"]["measure"] == _measure(source_files(job.source))
+            and all(out["bytes"] == _written(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -180,9 +183,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def _measure(path: Path) -> Record:
-    """What tells whether a file or folder has changed: its bytes and when it was changed last, in nanoseconds."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+def _written(path: Path) -> Record:
+    """The measure of an output, a file or a folder."""
+    return _measure([file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path])
+
+
+def _measure(files: Sequence[Path]) -> Record:
+    """What tells whether files have changed: their bytes and when one was changed last, in nanoseconds."""
     status = [file.stat() for file in files]
     return {
         "files": len(files),
@@ -205,6 +212,7 @@ class _Run:
         self._milliseconds: dict[str, float] = defaultdict(float)
         self._notes: list[str] = []
         self.sinks: list[Sink] = []
+        self._measured = _measure(source.files if isinstance(source, ImageFolder) else [job.source])
         self._first: float | None = None
         self._last: float | None = None
         self._timed = True
@@ -232,7 +240,8 @@ class _Run:
             if passes == 2:
                 raw = []
                 for result in self._results(update):
-                    raw.append(replace(result, frame=replace(result.frame, image=_NO_IMAGE)))
+                    faces = tuple(replace(face, attention=None) for face in result.faces)  # its maps take much memory
+                    raw.append(replace(result, frame=replace(result.frame, image=_NO_IMAGE), faces=faces))
                     done += 1
                     yield done, total
                 steady = iter(_steadied(raw, self._markup))
@@ -258,7 +267,7 @@ class _Run:
         if not self._timed:
             self._notes.append("the recording states no times: they are counted from its nominal rate")
         outputs = [
-            {"file": path.name, "format": name, "schema": f"landmark-tracker/{name}/{VERSION}", **_measure(path)}
+            {"file": path.name, "format": name, "schema": f"landmark-tracker/{name}/{VERSION}", **_written(path)}
             for name, path in self._paths.items()
             if path.exists()
         ]
@@ -270,7 +279,7 @@ class _Run:
             "quality": quality,
             "input": {
                 "path": str(self._job.source),
-                "measure": _measure(self._job.source),
+                "measure": self._measured,
                 "width": self._source.size[0],
                 "height": self._source.size[1],
                 "rate": self._source.rate,

@@ -504,7 +504,7 @@ class ImageFolder:
         self.problem: str | None = None
         self._closed = False
         try:
-            self.files = self._list()
+            self.files = source_files(self.path)
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}; check the path and its permissions") from error
         self.length: int | None = len(self.files)
@@ -548,12 +548,20 @@ class ImageFolder:
         """End an iteration under way at its next step."""
         self._closed = True
 
-    def _list(self) -> list[Path]:
-        if not self.path.is_dir():
-            self.path.stat()  # raises for what is not there
-            return [self.path]
-        files = (file for file in self.path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
-        return sorted(files, key=lambda file: _natural(file.name))
+
+def source_files(path: Path) -> list[Path]:
+    """The files that a recording consists of: the images of a folder in natural order, or the one file. Raises OSError
+    for what is not there."""
+    if not path.is_dir():
+        path.stat()
+        return [path]
+    files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    return sorted((file for file in files if not is_shadow(file)), key=lambda file: _natural(file.name))
+
+
+def is_shadow(path: Path) -> bool:
+    """Whether this is one of the files that macOS lays beside others on disks of another kind, and no recording."""
+    return path.name.startswith("._")
 
 
 def _natural(name: str) -> tuple[list[str | int], str]:
@@ -788,6 +796,14 @@ def open_stream(address: str, *, timeout: float = 5.0, patience: float = 30.0) -
     return Camera(shown(address), capture=capture, start=2 * timeout, patience=patience, remedy=remedy)
 
 
+def path_exists(path: Path) -> bool:
+    """Whether there is such a file or folder; no name can be too long to ask."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def open_source(text: str | Path) -> Source:
     """The source that ``text`` names: the index of a camera or ``camera:NAME``, an ``http://``, ``https://`` or
     ``rtsp://`` address, a folder of images, an image or a video file. A Path is never taken for a camera or an address.
@@ -803,8 +819,7 @@ def open_source(text: str | Path) -> Source:
         if kind in ("http", "https", "rtsp") and which.startswith("//"):
             return open_stream(text)
     path = Path(text)
-    if path.is_dir() or (path.suffix.lower() in IMAGE_SUFFIXES and path.exists()):
-        return ImageFolder(path)
-    if path.exists():
-        return VideoFile(path)
+    if path_exists(path):
+        is_images = path.is_dir() or path.suffix.lower() in IMAGE_SUFFIXES
+        return ImageFolder(path) if is_images else VideoFile(path)
     raise SourceError(f"{text}: no such file, folder or camera; check the path, or give the index of a camera")

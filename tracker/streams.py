@@ -91,8 +91,13 @@ class StreamCapture:
 
 
 def shown(address: str) -> str:
-    """The address without the name and password that may stand in it."""
-    return re.sub("//[^/@]*@", "//", address)
+    """The address without the name and password that may stand in it, before the host or as parameters."""
+    address = re.sub("//[^/?#]*@", "//", address)
+    return re.sub(f"([?&][^=&#]*(?:{_SECRET})[^=&#]*=)[^&#]*", r"\1***", address, flags=re.IGNORECASE)
+
+
+_SECRET = "user|usr|login|pass|pwd|token|auth|secret|key"
+"""What names of parameters have in them whose values nobody is to see."""
 
 
 def _reason(error: Exception) -> str:

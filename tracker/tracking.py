@@ -230,13 +230,16 @@ class Tracker:
         """The detections of faces not followed yet, largest first."""
         known = [track.face.box for track in self._tracks if not track.doubtful]
         new = [d for d in detections if not any(_same_face(d.box, box) for box in known)]
-        return sorted(new, key=lambda d: -d.box.area)[: self._max_faces - len(self._tracks)]
+        return sorted(new, key=lambda d: -d.box.area)
 
     def _welcome(self, image: Image, detections: list[Detection], now: float) -> None:
-        """Start a track for every detection that stands a second look and that the network stands by."""
-        crops = [self._model.crop(detection.box, detection.angle) for detection in detections]
-        faces = self._again(image, self._model.locate(image, crops))
-        for face in faces:
+        """Start a track for every detection that stands a second look and that the network stands by, as long as there
+        is room: what is no face takes none."""
+        for detection in detections:
+            if len(self._tracks) >= self._max_faces:
+                return
+            crop = self._model.crop(detection.box, detection.angle)
+            (face,) = self._again(image, self._model.locate(image, [crop]))
             track = _Track(replace(face, id=self._next_id), self._smoother and self._smoother(), face.box, now, now)
             if not (self._sensible(track, image) and self._confirm(track, image, now)):
                 continue
