@@ -29,6 +29,7 @@ from evaluation.subject import EvaluationError
 from tracker.core import Array, Box, Image, TrackerError
 from tracker.datasets import DataError, kept_apart, pictures_300w, pictures_lfw_net, read_picture
 from tracker.detector import Detection, Detector, load_detector, roll
+from tracker.files import Bytes
 from tracker.markup import CELEBA5, IBUG68
 from tracker.sources import VideoFile
 
@@ -283,7 +284,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Parser(prog="python -m evaluation.detectors", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder that holds lfw_net_5pt and 300w (data)")
     parser.add_argument(
-        "--detectors", default="near,far,mediapipe-near,mediapipe-far", help="by comma: names, or paths of .onnx files"
+        "--detectors", default="near,far", help="by comma: names, as mediapipe-near too, or paths of .onnx files"
     )
     parser.add_argument("--faces", type=int, default=300, help="at most so many faces of each set (300)")
     parser.add_argument("--empty", type=int, default=600, help="frames without a face (600)")
@@ -292,21 +293,26 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     names = given.detectors.split(",")
     try:
+        if given.faces < 1 or given.empty < 1:
+            raise EvaluationError("--faces and --empty: give numbers from 1")
+        if given.out:
+            given.out.parent.mkdir(parents=True, exist_ok=True)
         with _one_core():  # for all: MediaPipe chooses its own threads
             report = measure(names, given.data, given.faces, given.empty, given.no_face)
+        if given.out:
+            Bytes(given.out, (json.dumps(report, indent=1) + "\n").encode())
+            plot(report, names, given.out.with_suffix(".png"))
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {given.out}: {error.strerror}; give another --out", file=sys.stderr)
         return 2
     print(f"recall in per cent at {FALSE:g} false positives a frame (hit: points within {HIT:g} eye distances)")
     print("\n".join(table(report, names, "recall")))
     print(f"\nthe same at a score of 0.5\n{chr(10).join(table(report, names, 'recall_at_0.5'))}")
     for key in ("false_positives_at_0.5", "thresholds", "milliseconds", "frames_without_a_face"):
         print(f"{key}: {report[key]}")
-    if given.out:
-        part = given.out.with_name(given.out.name + ".part")
-        part.write_text(json.dumps(report, indent=1) + "\n")
-        os.replace(part, given.out)
-        plot(report, names, given.out.with_suffix(".png"))
     return 0
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -218,6 +219,10 @@ def write_clip(
     stamp = folder / "clip.json"
     if stamp.exists() and stamp.read_text(encoding="utf-8", errors="replace") == json.dumps(about):
         return
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not stamp.exists()):
+        raise EvaluationError(
+            f"{folder}: is there already, and no clip that was made here; give another --out or --ids"
+        )
     making = folder.with_name(folder.name + ".part")
     shutil.rmtree(making, ignore_errors=True)
     (making / "annot").mkdir(parents=True)
@@ -268,8 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = (int(width), int(height)) if width.isdecimal() and height.isdecimal() else (0, 0)
         if min(size) < 64 or size[0] % 2 or size[1] % 2 or given.frames < 1 or given.clips < 1:
             raise EvaluationError("--size is two even numbers from 64, as 640x480; --frames and --clips are 1 or more")
+        if given.seed < 0:
+            raise EvaluationError(f"--seed {given.seed}: give a number from 0")
         found = photos(given.data, given.all_faces)
         ids = given.ids.split(",") if given.ids else [f"m{number + 1:03d}" for number in range(given.clips)]
+        if len(set(ids)) < len(ids) or any(not re.fullmatch(r"\w[\w.-]*", name) for name in ids):
+            raise EvaluationError(f"--ids {given.ids}: give different names of letters and digits, by comma")
         order = np.random.default_rng(given.seed).permutation(len(found))
         with tqdm(total=len(ids) * given.frames, unit=" frames", disable=None) as progress:
             for index, name in enumerate(ids):

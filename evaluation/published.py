@@ -17,12 +17,13 @@ class Published:
 @dataclass(frozen=True)
 class Table:
     """Rows of one set with one normaliser, whose values are those of ``parts`` in their order; ``note`` what is not
-    certain about them."""
+    certain about them; ``perhaps`` a normaliser that they may have in place of the stated one."""
 
     parts: tuple[str, ...]
     normaliser: str
     rows: tuple[Published, ...]
     note: str = ""
+    perhaps: str = ""
 
     def of(self, part: str) -> list[tuple[str, float, str]]:
         """Method, value and source of the rows that have this part, worst first."""
@@ -71,6 +72,7 @@ AAN without both | - - 9.60
 """,
             ),
             "the paper says inter-ocular, but its 300-W figures are on the inter-pupil scale, so that these may be too",
+            "inter_pupil",
         ),
     ),
     "300w": (

@@ -122,9 +122,11 @@ def _beside_published(report: Report, key: str, part: str) -> Iterator[str]:
             lines = [[method, _text(value), source] for method, value, source in others]
             for row in rows:
                 if row["left_out"] == "not counted":
-                    value = _text(row[f"nme_found.{table.normaliser}"])
-                    source = f"this run, {row['coverage']:.1f} % found"
-                    lines.append([f"{name}, {row['mode']}, {row['terms']}", value, source])
+                    source, mine = f"this run, {row['coverage']:.1f} % found", f"{name}, {row['mode']}, {row['terms']}"
+                    lines.append([mine, _text(row[f"nme_found.{table.normaliser}"]), source])
+                    if table.perhaps:
+                        mine = f"{mine}, over {NAMES[table.perhaps]}"
+                        lines.append([mine, _text(row[f"nme_found.{table.perhaps}"]), source])
             what = f"NME in % over {NAMES[table.normaliser]}" + f"; {table.note}" * bool(table.note)
             heading = f"{report['heading']} | {scope}, beside published figures"
             yield _block(heading, what, ["method", "NME", "source"], lines)

@@ -117,6 +117,7 @@ def test_a_report_has_a_row_a_frame_pictures_and_a_page(unbroken: Path) -> None:
     assert text.count("PARTIAL") > 5
     assert "AAN without both" in text, "published rows stand beside ours"
     assert "12.84" in text
+    assert ", over eye centres" in text, "and ours by the normaliser that theirs may have"
     assert text.count("data:image/jpeg") == 5 * 12
     assert 'src="http' not in text
 

@@ -107,4 +107,10 @@ def test_the_clips_are_in_the_layout_of_300vw_and_seeded(tmp_path: Path, capsys:
     assert main([*words, "--out", str(tmp_path / "a"), "--clips", "8"]) == 0
     assert (tmp_path / "a" / "m001" / "vid.avi").stat().st_mtime_ns == stamp, "what is there is kept"
     assert main(["--data", str(tmp_path / "nothing"), "--out", str(tmp_path / "d")]) == 2
+    others = tmp_path / "others" / "talk" / "precious.png"
+    write(others, image)
+    for ids in ("a,", "..", "a/b", "a,a", "talk", "-1"):
+        assert main([*words, "--out", str(others.parents[1]), f"--ids={ids}"]) == 2, ids
+    assert main([*words, "--out", str(tmp_path / "d"), "--seed", "-1"]) == 2
+    assert [path for path in others.parents[1].rglob("*") if path.is_file()] == [others], "nothing else is touched"
     assert capsys.readouterr().err.strip().split("\n")[-1].startswith("error: ")

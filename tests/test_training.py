@@ -1,9 +1,11 @@
 """The whole way on a tiny set made here: read, train, be killed, resume, export, load."""
 
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -21,12 +23,15 @@ from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.metrics import inter_pupil, nme, oracle_crop
+from tracker.networks import build
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
+from tracker.training.compare import compare
 from tracker.training.datasets import LARGEST, LabelledFace, kept
 from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict, train
 from tracker.training.pictures import plot_log
 from tracker.training.readers import read_300w
+from tracker.training.refine import part_errors
 
 
 @pytest.fixture
@@ -422,6 +427,69 @@ def test_the_refined_module_changes_the_last_layer_only(data: Path, tmp_path: Pa
     assert main(["export", str(refined), "--name", "mine", "--out", str(tmp_path)]) == 0
 
 
+def lfw_of_five(folder: Path, portrait: np.ndarray) -> None:
+    """LFW's list of five points, of twelve copies of the portrait."""
+    (folder / "lfw_5590").mkdir(parents=True)
+    names = [f"lfw_5590/Some_{number}_0001.jpg" for number in range(60)]
+    names = [name for name in names if kept_apart(name)][:2] + [name for name in names if not kept_apart(name)][:10]
+    for name in names:
+        cv2.imwrite(str(folder / name), portrait[:, :, ::-1])
+    box_and_points = "178 270 78 170 202 101 247 103 222 126 203 140 246 141"
+    (folder / "trainImageList.txt").write_text("".join(f"{name} {box_and_points}\n" for name in names))
+
+
+def test_the_refined_module_takes_other_points_too(
+    tmp_path: Path, portrait: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lfw_of_five(tmp_path / "lfw_net_5pt", portrait)
+    data, run = ["--data", str(tmp_path)], str(tmp_path / "run")
+    assert main(["train", *data, "--out", run, "--steps", "2", "--batch", "4", "--sets", "lfw_net_5pt"]) == 0
+    capsys.readouterr()
+    assert main(["refine", run, *data, "--out", str(tmp_path / "refined"), "--steps", "2"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["eye", "nose", "mouth", "all"]
+
+
+def half_known(face: LabelledFace) -> LabelledFace:
+    """The face, of which it is not known where the left eye is: unknown points stand at the mean of the others."""
+    known = ~np.isin(np.arange(68), range(36, 42))
+    points = np.where(known[:, None], face.points, face.points[known].mean(0)).astype(np.float32)
+    return replace(face, points=points, known=known)
+
+
+def test_faces_without_known_eyes_are_divided_by_no_eye_distance(data: Path) -> None:
+    known, other = read_300w(data / "300w")[:2]
+    run = Run(context=1.15)
+    network = build("trnet20", 68).eval()
+    assert part_errors(network, [known, half_known(other)], run) == part_errors(network, [known], run)
+    assert measure(network, [known, half_known(other)], run) == measure(network, [known], run)
+    alone, both = (compare(["trnet-68"], faces)[1] for faces in ([known], [known, half_known(other)]))
+    assert both == alone
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--options", '{"foo": 1}'], "--options"),
+        (["--options", "[1]"], "--options"),
+        (["--network", "aan", "--options", '{"widths": [16]}'], "--options"),
+        (["--batch", "0"], "--batch 0"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--context", "0"], "--context 0"),
+        (["--out", "FILE"], "FILE"),
+    ],
+)
+def test_what_makes_no_run_is_one_line(
+    data: Path, tmp_path: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "FILE").write_text("a file")
+    words = [word.replace("FILE", str(tmp_path / "FILE")) for word in words]
+    out = ["--out", str(tmp_path / "run")]
+    assert main(["train", "--data", str(data), *out, "--steps", "1", *COMMON, *words]) == 2
+    error = re.split("[\r\n]", capsys.readouterr().err.strip())[-1]  # a bar is before it
+    assert error.startswith("error: ")
+    assert told in error
+
+
 def test_dead_channels_are_renewed_and_the_points_stay(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -511,11 +579,7 @@ def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.
 def test_a_model_is_not_compared_on_other_points(
     tmp_path: Path, portrait: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path / "lfw_net_5pt"
-    (folder / "lfw_5590").mkdir(parents=True)
-    name = next(name for name in (f"lfw_5590/Some_{n}_0001.jpg" for n in range(60)) if kept_apart(name))
-    cv2.imwrite(str(folder / name), portrait[:, :, ::-1])
-    (folder / "trainImageList.txt").write_text(f"{name} 178 270 78 170 202 101 247 103 222 126 203 140 246 141\n")
+    lfw_of_five(tmp_path / "lfw_net_5pt", portrait)
     assert main(["compare", "trnet-68", "--set", "lfw_net_5pt", "--data", str(tmp_path)]) == 2
     assert "has the points of ibug68, the faces those of celeba5" in capsys.readouterr().err
 

@@ -133,6 +133,8 @@ class AAN(nn.Module):
         branches: bool = True,
     ) -> None:
         super().__init__()
+        if len(widths) != 4:
+            raise ValueError(f"four blocks have four widths, not {len(widths)}")
         self.residual = residual
         self.stem = convolution(3, 32, 5, stride=2)
         outputs = [4 * width for width in widths]

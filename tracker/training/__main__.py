@@ -168,6 +168,9 @@ def main(arguments: list[str] | None = None) -> int:
     except TrackerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {error.filename or given.command}: {error.strerror}; check the path", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         resumes = given.command in ("train", "ablations", "teacher")
         goes_on = "goes on from the last checkpoint" if resumes else "starts anew"
@@ -216,7 +219,7 @@ def _detector(given: argparse.Namespace) -> None:
 
 
 def _refine(given: argparse.Namespace) -> None:
-    training, validation = _parted("300w", given)
+    training, validation = _parted(_fine_set(given.run), given)
     report = refine(given.run, given.out, training, validation, given.steps)
     for part, before in report["before"].items():
         print(f"{part:8} {before:.3f} -> {report['after'][part]:.3f} %")

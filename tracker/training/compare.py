@@ -29,15 +29,18 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
     terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, by ``ROUGH`` crops of each face
     placed as a tracker may place them, and by the same made worse as in training, the mean and median error and how
     many are ``LOST``; then, for the models that have them, how far confidence and presence can be trusted (see
-    ``heads.judge``). Only known points count. ModelError for a file that cannot be used or that has other points than
-    the faces, DataError when there are no faces."""
+    ``heads.judge``). Where the set has face boxes, also the NME over the box's size, the root of its area. Only known
+    points count, and in what is divided by an eye distance only faces that have one. ModelError for a file that cannot
+    be used or that has other points than the faces, DataError when there are no faces."""
     lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
     rough: list[str] = []
     trust: list[str] = []
     if not faces:
         raise DataError("no validation faces to compare on; is the set whole?")
     truth = np.stack([face.points for face in faces]).astype(np.float64)
-    known = np.stack([np.ones(len(face.points), np.bool_) if face.known is None else face.known for face in faces])
+    known = np.stack([face.known_mask for face in faces])
+    sized = np.array([face.has_eyes for face in faces])
+    boxes = [face.box for face in faces if face.box is not None]
     for path in models:
         model = load_model(path)
         spec = model.spec
@@ -50,10 +53,14 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
             ]
         ).astype(np.float64)
         own = in_set_terms(points, model.markup, spec.offset)
-        pupil, ocular = inter_pupil(truth, model.markup), inter_ocular(truth, model.markup)
-        figures = [nme(own, truth, pupil, known), nme(own, truth, ocular, known), nme(points, truth, pupil, known)]
-        first, second, third = (100 * figure.mean() for figure in figures)
+        pupil, ocular = (of(truth[sized], model.markup) for of in (inter_pupil, inter_ocular))
+        ways = ((own, pupil), (own, ocular), (points, pupil))
+        figures = [nme(found[sized], truth[sized], normaliser, known[sized]) for found, normaliser in ways]
+        first, second, third = (100 * figure.mean() if sized.any() else np.nan for figure in figures)
         lines.append(f"{Path(path).name:24} {first:6.3f}  {second:11.3f}  {third:18.3f}")
+        if len(boxes) == len(faces):
+            over_box = 100 * nme(own, truth, np.sqrt([box.area for box in boxes]), known).mean()
+            lines.append(f"{Path(path).name}: {over_box:.3f} % of the root of the face box's area")
         for worse in (False, True):
             errors = rough_errors(model, faces, worse)
             lost = f"{(errors > LOST).sum()} of {len(errors)} lost"
@@ -75,12 +82,11 @@ def rough_errors(model: LandmarkModel, faces: Sequence[LabelledFace], worse: boo
     for index, face in enumerate(faces):
         for view in range(ROUGH):
             rng = np.random.default_rng((1, index, view))
-            known = np.ones(len(face.points), np.bool_) if face.known is None else face.known
             crop, points, mask = placed(
-                face.image, face.unbiased, model.markup, spec.context, spec.input_size, rng, known
+                face.image, face.unbiased, model.markup, spec.context, spec.input_size, rng, face.known_mask
             )
             crops.append(photographed(crop, rng) if worse else crop)
-            truth.append((points, known if mask is None else mask))
+            truth.append((points, face.known_mask if mask is None else mask))
     errors = []
     for found, (points, mask) in zip(predicted(model.backend.run, crops)["points"], truth, strict=True):
         apart = np.linalg.norm(found[mask] - points[mask], axis=1).mean()

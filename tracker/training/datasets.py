@@ -12,7 +12,7 @@ from tracker.annotations import Flags
 from tracker.core import Box, Image, Points
 from tracker.datasets import DataError, kept_apart, validation_names
 from tracker.markup import CELEBA5, IBUG68, Markup
-from tracker.metrics import inter_ocular
+from tracker.metrics import inter_ocular, inter_pupil
 
 LABEL_OFFSET = {"300w": (0.007, 0.0)}
 """How far a set's labels sit from the points, x and y in eye-corner distances (see docs/training.md)."""
@@ -47,6 +47,19 @@ class LabelledFace:
     def known_points(self) -> Points:
         """(K, 2): the points that are known, for boxes and crops."""
         return self.points if self.known is None else self.points[self.known]
+
+    @property
+    def known_mask(self) -> Flags:
+        """(P,): which points are known."""
+        return np.ones(self.markup.size, np.bool_) if self.known is None else self.known
+
+    @property
+    def has_eyes(self) -> bool:
+        """Whether it is known how far the eyes are apart, by which errors are divided."""
+        points, markup = self.points[None], self.markup
+        needed = [*markup.eyes[0], *markup.eyes[1], *(markup.corners or ())]
+        apart = inter_ocular(points, markup)[0] > 0 and inter_pupil(points, markup)[0] > 0
+        return bool(apart and self.known_mask[needed].all())
 
     @property
     def unbiased(self) -> Points:

@@ -117,7 +117,7 @@ def seen(network: Network, heads: Heads, faces: Sequence[LabelledFace], run: Run
     features, errors, counted = [], [], []
     for index, face in enumerate(tqdm(faces, unit=" faces", desc="features")):
         rng = np.random.default_rng((run.seed, index))
-        every = np.ones(markup.size, np.bool_) if face.known is None else face.known
+        every = face.known_mask
         views: list[View] = []
         for number, kind in enumerate(VIEWS):
             if kind == "a face":
@@ -192,7 +192,7 @@ def judge(predict: Predict, faces: Sequence[LabelledFace], context: float, size:
             refused[kind] += [negative(kind, face, context, size, rng, pictures)[0] for _ in range(2)]
     found = predicted(predict, [crop for crop, _ in sight])
     truth = np.stack([points for _, points in sight])
-    known = np.stack([np.ones(len(face.points), np.bool_) if face.known is None else face.known for face in faces])
+    known = np.stack([face.known_mask for face in faces])
     known = np.repeat(known, 1 + TRACKED, axis=0)
     sides = np.array([np.ptp(points[mask], axis=0).max() for points, mask in zip(truth, known, strict=True)])
     errors = np.linalg.norm(found["points"] - truth, axis=-1) / sides[:, None]

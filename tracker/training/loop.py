@@ -255,13 +255,19 @@ def train(
     markup, dataset = _markup(sets), sets[0][0].dataset
     if "heads" in run.options:
         raise TrainingError("--options heads: they are trained afterwards; see python -m tracker.training heads --help")
+    for name, least in (("batch", 1), ("steps", 1), ("seed", 0), ("context", 0.1)):
+        if getattr(run, name) < least:
+            raise TrainingError(f"--{name} {getattr(run, name)}: give a number from {least}")
     if run.batch % processes:
         raise TrainingError(f"--batch {run.batch}: cannot be shared by {processes} processes; give a multiple of them")
     if run.frozen and start is None:
         raise TrainingError(f"--frozen {run.frozen}: keeps weights as --start gives them; give it too")
     cv2.setNumThreads(1)
     torch.manual_seed(run.seed)
-    network = build(run.network, markup.size, run.options).to(device)
+    try:
+        network = build(run.network, markup.size, run.options).to(device)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"--options {run.options}: not of {run.network} ({error}); see networks/") from error
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = frozen(network, run.frozen)
     if process == 0:
@@ -445,26 +451,17 @@ def measure(
     truth = np.stack([face.points for face in faces]).astype(np.float64)
     points = predict(network, faces, run, device)
     own = in_set_terms(points, markup, offset or label_offset(faces[0].dataset))
-    known = None
-    if any(face.known is not None for face in faces):
-        known = np.stack([np.ones(markup.size, np.bool_) if face.known is None else face.known for face in faces])
+    known = np.stack([face.known_mask for face in faces])
     figures: dict[str, Any] = {}
     boxes = [face.box for face in faces if face.box is not None]
     if len(boxes) == len(faces):
         sizes = np.sqrt([box.area for box in boxes])
         figures["nme_box"] = nme(own, truth, sizes, known).mean() * 100
-    eyes, pupils = inter_ocular(truth, markup), inter_pupil(truth, markup)
-    sized = (eyes > 0) & (pupils > 0)
-    if known is not None:
-        needed = [*markup.eyes[0], *markup.eyes[1], *(markup.corners or ())]
-        sized &= known[:, needed].all(-1)
-    if not sized.all():
-        all_values: list[Any] = [truth, points, own, eyes, pupils]
-        truth, points, own, eyes, pupils = (values[sized] for values in all_values)
-        known = None if known is None else known[sized]
-    if len(truth):
-        apart = truth - points
-        shifts = apart.mean(1) if known is None else apart.mean(1, where=known[..., None])
+    sized = np.array([face.has_eyes for face in faces])
+    if sized.any():
+        truth, points, own, known = truth[sized], points[sized], own[sized], known[sized]
+        eyes, pupils = inter_ocular(truth, markup), inter_pupil(truth, markup)
+        shifts = (truth - points).mean(1, where=known[..., None])
         dx, dy = (shifts / eyes[:, None]).mean(0)
         figures |= {
             "nme_pupil": nme(own, truth, pupils, known).mean() * 100,

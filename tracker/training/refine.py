@@ -45,13 +45,19 @@ def refine(
     """Retrain the linear layer of the averaged network in ``folder`` on ``faces``, write a checkpoint to ``out``, and
     give the NME in per cent (oracle box, inter-pupil) of each part, before and after, on ``validation``.
 
-    TrainingError when ``folder`` holds no finished run.
+    TrainingError when ``folder`` holds no finished run, or there is no face of its markup.
     """
     saved, run, markup, network = open_run(folder)
     if "heads" in run.options:
         raise TrainingError(f"{folder}: has heads, which describe the layer as it is; refine first, then train heads")
     if isinstance(network, FaceDet):
         raise TrainingError(f"{folder}: holds a face detector; only a landmark network has parts to refine")
+    if (
+        not faces
+        or not any(face.has_eyes for face in validation)
+        or {face.markup.name for face in (*faces, *validation)} != {markup.name}
+    ):
+        raise TrainingError(f"{folder}: needs training and validation faces with the points of {markup.name}")
     network.requires_grad_(False)
     before = part_errors(network, validation, run)
 
@@ -89,13 +95,15 @@ def refine(
 
 
 def part_errors(network: Network, faces: Sequence[LabelledFace], run: Run) -> dict[str, float]:
-    """NME in per cent of each part's points against the unbiased truth, by the oracle box, inter-pupil."""
+    """NME in per cent of each part's known points against the unbiased truth, by the oracle box, inter-pupil, on the
+    faces whose eyes are known."""
     markup = faces[0].markup
-    truth = np.stack([face.unbiased for face in faces])
+    faces = [face for face in faces if face.has_eyes]
+    truth, known = np.stack([face.unbiased for face in faces]), np.stack([face.known_mask for face in faces])
     distances = np.linalg.norm(predict(network, faces, run, "cpu") - truth, axis=-1)
     share = 100 * distances / inter_pupil(truth, markup)[:, None]
-    errors = {name: share[:, part].mean() for name, part in parts_of(markup).items()} | {"all": share.mean()}
-    return {name: round(float(value), 4) for name, value in errors.items()}
+    parts = parts_of(markup) | {"all": list(range(markup.size))}
+    return {name: round(float(share[:, part].mean(where=known[:, part])), 4) for name, part in parts.items()}
 
 
 @torch.no_grad()
