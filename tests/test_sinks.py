@@ -2,6 +2,7 @@
 black and white blocks, which survive coding."""
 
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -26,8 +27,8 @@ def plain(result: Result) -> Image:
     return result.frame.image
 
 
-def copy(source: Source, path: Path, draw: Callable[[Result], Image] = plain) -> VideoSink:
-    with VideoSink(path, source, draw) as sink:
+def copy(source: Source, path: Path, draw: Callable[[Result], Image] = plain, sound: bool = True) -> VideoSink:
+    with VideoSink(path, source, draw, sound=sound) as sink:
         for frame in source:
             sink.write(Result(frame, ()))
     return sink
@@ -48,10 +49,24 @@ CLIPS: dict[str, dict[str, Any]] = {
 }
 
 
+def test_a_video_that_is_never_finished_can_be_played(tmp_path: Path) -> None:
+    source = VideoFile(encode(tmp_path / "in.mp4", times=150))  # fifteen seconds
+    with VideoSink(tmp_path / "out.mp4", source, plain, sound=False) as sink:
+        for frame in source:
+            sink.write(Result(frame, ()))
+        shutil.copy(sink.part, tmp_path / "left.mp4")  # what a killed program leaves
+    frames = list(VideoFile(tmp_path / "left.mp4"))
+    assert [number_in(frame.image) for frame in frames] == [number % 64 for number in range(len(frames))]
+    assert [frame.time for frame in frames] == pytest.approx([number / 10 for number in range(len(frames))], abs=2e-5)
+    assert 60 < len(frames) < 150, "but for what the encoder still had"
+    assert len(list(VideoFile(tmp_path / "out.mp4"))) == 150
+
+
 @pytest.mark.parametrize("name", CLIPS)
-def test_every_picture_comes_back_at_its_time(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("sound", [True, False])
+def test_every_picture_comes_back_at_its_time(tmp_path: Path, name: str, sound: bool) -> None:
     source = VideoFile(encode(tmp_path / name, **CLIPS[name]))
-    sink = copy(source, tmp_path / "out.mp4")
+    sink = copy(source, tmp_path / "out.mp4", sound=sound)
     before, after = list(source), list(VideoFile(tmp_path / "out.mp4"))
     assert [number_in(frame.image) for frame in after] == list(range(len(before)))
     assert [frame.time for frame in after] == pytest.approx([frame.time for frame in before], abs=2e-5)

@@ -37,7 +37,8 @@ class VideoSink(Output):
     ``lost_sound`` is None, or names the codec of sound that MP4 does not carry and that was therefore left out; a
     Matroska file carries any (see ``video_suffix``), with times to the millisecond. ``crf`` is x264's quality, from 0
     (lossless) to 51, ``preset`` its speed, ``threads`` how many encode, 0 for as many as there are cores. ``sound``
-    False leaves the sound out.
+    False leaves the sound out. An MP4 without sound can be played up to its last two seconds even if it is never
+    finished.
 
     Raises SinkError when the file cannot be made, or is the source itself.
     """
@@ -69,6 +70,8 @@ class VideoSink(Output):
         with self._writing():
             remove(self.part)
             kind, options = ("matroska", {}) if matroska else ("mp4", {"movie_timescale": str(_TICKS)})
+            if not (matroska or (file and sound)):
+                options |= _IN_PARTS
             self._container = av.open(f"file:{self.part}", "w", format=kind, options=options)
             rate = Fraction(min(max(source.rate or 30.0, 1.0), 1000.0)).limit_denominator(1001)
             self._stream = self._container.add_stream("libx264", rate, {"crf": str(crf), "preset": preset})
@@ -135,6 +138,10 @@ class VideoSink(Output):
 
 
 _TICKS = 90000  # per second: what video times are counted in; the usual rates are exact in it, all to 6 microseconds
+_IN_PARTS = {"movflags": "hybrid_fragmented+delay_moov", "frag_duration": "2000000"}
+"""Each two seconds of an MP4 get an index of their own, so that those written can be played whatever ends the
+program, and the finished file one of all. Sound of some containers does not go with it; it comes from a recording
+that is there to be tracked again."""
 _TAIL = 1.0  # seconds of sound that may follow the last picture
 _BT709, _LIMITED = 1, 1  # the numbers under which H.264 knows the colours of HD video, and the range 16 to 235
 
