@@ -147,6 +147,9 @@ class Window(QMainWindow):
         rest = [path for path in paths if path not in models]
         if models:
             self.change(model=str(models[0]))
+            if not (rest or self._opening):
+                self.view.hint = INVITATION
+                self.view.update()
         if len(rest) == 1 and self._is_recording(rest[0]):
             self.open(rest[0])
         elif rest:

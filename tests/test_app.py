@@ -500,6 +500,12 @@ def test_a_film_without_a_length_can_be_sought(window: Window, wait: Wait, tmp_p
     wait(lambda: shown_index(window) == round(VideoFile(film).rate or 25))
 
 
+def test_a_model_alone_is_taken_and_something_to_play_asked_for(window: Window, attentive: Path) -> None:
+    window.open_paths([attentive])
+    assert window.settings.model == str(attentive)
+    assert "Drag a video here" in window.view.hint
+
+
 def test_choices_are_remembered(window: Window, qtbot: QtBot) -> None:
     from app.settings import load
 

@@ -37,8 +37,8 @@ class VideoSink(Output):
     ``lost_sound`` is None, or names the codec of sound that MP4 does not carry and that was therefore left out; a
     Matroska file carries any (see ``video_suffix``), with times to the millisecond. ``crf`` is x264's quality, from 0
     (lossless) to 51, ``preset`` its speed, ``threads`` how many encode, 0 for as many as there are cores. ``sound``
-    False leaves the sound out. An MP4 without sound can be played up to its last two seconds even if it is never
-    finished.
+    False leaves the sound out. An MP4 without sound can be played up to its last three seconds or so even if it is
+    never finished.
 
     Raises SinkError when the file cannot be made, or is the source itself.
     """
