@@ -117,7 +117,15 @@ def test_a_teacher_learns_from_its_mesh_and_labels_faces(
     assert main([*words, "--teacher", str(tmp_path / "whole")]) == 0
     found = read_pts(tmp_path / "out" / "one.pts")
     assert np.linalg.norm(found - truth, axis=1).mean() < 3 < np.linalg.norm(face.points - truth, axis=1).mean()
-    assert main([*words, "--teacher", str(tmp_path / "nowhere")]) == 2
+    assert main([*words, "--teacher", str(tmp_path / "whole"), str(tmp_path / "nowhere")]) == 2
+
+    train_teacher(teaching_run(6, 2), faces, faces[:2], tmp_path / "other", mesh)
+    for names in (["other"], ["whole", "other"]):
+        assert main([*words, "--teacher", *(str(tmp_path / name) for name in names)]) == 0
+        found = np.concatenate([found, read_pts(tmp_path / "out" / "one.pts")])
+    one, other, both = found.reshape(3, 68, 2)
+    assert np.abs(one - other).max() > 0.1
+    assert np.allclose(both, (one + other) / 2, atol=0.01), "several teachers: the mean of what each finds"
 
 
 def test_a_vertex_of_the_mesh_is_on_the_same_spot_in_the_mirror(portrait: np.ndarray) -> None:

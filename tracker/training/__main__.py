@@ -104,7 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
     labelling.add_argument("folder", type=Path, help="pictures, with or without a trainImageList.txt of five points")
     labelling.add_argument("--out", type=Path, required=True, help="folder for pictures and .pts files")
     labelling.add_argument("--model", default="trnet-68", help="name of a model, or path to a file (trnet-68)")
-    labelling.add_argument("--teacher", type=Path, metavar="RUN", help="folder of 'teacher', whose points are taken")
+    labelling.add_argument(
+        "--teacher", type=Path, nargs="+", metavar="RUN", help="folders of 'teacher', the mean of whose points is taken"
+    )
     teaching = commands.add_parser(
         "teacher", parents=[data], help="train the network that labels faces, or resume it (needs MediaPipe)"
     )

@@ -16,7 +16,7 @@ from tracker.networks.trnet import Rectifier, TRNet20
 from tracker.training.augment import placed
 from tracker.training.datasets import LabelledFace
 from tracker.training.heads import planes
-from tracker.training.loop import TrainingError, open_run, write_checkpoint
+from tracker.training.loop import TrainingError, open_run, require_faces, write_checkpoint
 from tracker.training.pictures import ignored
 
 FACES = 600
@@ -37,8 +37,7 @@ def cap(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> list[int]:
     saved, run, markup, network = open_run(folder)
     if not isinstance(network, TRNet20):
         raise TrainingError(f"{folder}: holds no TRNet-20, the only network with caps")
-    if not faces or faces[0].markup.name != markup.name:
-        raise TrainingError(f"{folder}: needs training faces with the points of {markup.name}")
+    require_faces(folder, markup, faces)
     rectifiers = [module for module in network.modules() if isinstance(module, Rectifier)]
     largest: dict[nn.Module, list[Tensor]] = {module: [] for module in rectifiers}
 

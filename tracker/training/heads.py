@@ -27,7 +27,15 @@ from tracker.networks import FaceDet, Network, build
 from tracker.networks.heads import TOLERANCE, Heads, confidence
 from tracker.training.augment import jittered, photographed, placed
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Run, TrainingError, normalised, open_run, short_floats, write_checkpoint
+from tracker.training.loop import (
+    Run,
+    TrainingError,
+    normalised,
+    open_run,
+    require_faces,
+    short_floats,
+    write_checkpoint,
+)
 from tracker.training.negatives import KINDS, faceless, negative
 from tracker.training.pictures import ignored, plot_calibration
 
@@ -78,8 +86,7 @@ def train_heads(
     TrainingError when there is no run, or no face of its markup.
     """
     saved, run, markup, old = open_run(folder)
-    if not faces or not validation or {face.markup.name for face in (*faces, *validation)} != {markup.name}:
-        raise TrainingError(f"{folder}: needs training and validation faces with the points of {markup.name}")
+    require_faces(folder, markup, faces, validation)
     if isinstance(old, FaceDet):
         raise TrainingError(
             f"{folder}: holds a face detector, whose scores need no heads; give a landmark network's run"

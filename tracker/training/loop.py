@@ -372,6 +372,13 @@ def open_run(folder: Path) -> tuple[dict[str, Any], Run, Markup, Network]:
     return saved, run, markup, network.eval()
 
 
+def require_faces(folder: Path, markup: Markup, *groups: Sequence[LabelledFace]) -> None:
+    """TrainingError unless there are faces in every one of ``groups``, all with the points of the run in ``folder``."""
+    if not all(groups) or {face.markup.name for faces in groups for face in faces} != {markup.name}:
+        kinds = " and validation" if len(groups) > 1 else ""
+        raise TrainingError(f"{folder}: needs training{kinds} faces with the points of {markup.name}")
+
+
 def short_floats(device: str) -> bool:
     """Whether bfloat16 is the faster way to train here. On a processor without AVX-512 it is not: TRNet's step took
     15 s in place of 1.3 (AMD Zen 3, one thread)."""

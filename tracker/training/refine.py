@@ -21,7 +21,17 @@ from tracker.markup import Markup
 from tracker.metrics import inter_pupil
 from tracker.networks import FaceDet, Network
 from tracker.training.datasets import LabelledFace
-from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict, write_checkpoint
+from tracker.training.loop import (
+    Batches,
+    Run,
+    TrainingError,
+    measure,
+    normalised,
+    open_run,
+    predict,
+    require_faces,
+    write_checkpoint,
+)
 from tracker.training.losses import enme
 from tracker.training.pictures import ignored
 
@@ -52,12 +62,7 @@ def refine(
         raise TrainingError(f"{folder}: has heads, which describe the layer as it is; refine first, then train heads")
     if isinstance(network, FaceDet):
         raise TrainingError(f"{folder}: holds a face detector; only a landmark network has parts to refine")
-    if (
-        not faces
-        or not any(face.has_eyes for face in validation)
-        or {face.markup.name for face in (*faces, *validation)} != {markup.name}
-    ):
-        raise TrainingError(f"{folder}: needs training and validation faces with the points of {markup.name}")
+    require_faces(folder, markup, faces, [face for face in validation if face.has_eyes])
     network.requires_grad_(False)
     before = part_errors(network, validation, run)
 

@@ -16,7 +16,7 @@ from tracker.networks.trnet import ResidualUnit, TRNet20
 from tracker.training.augment import augmented
 from tracker.training.datasets import LabelledFace
 from tracker.training.heads import planes
-from tracker.training.loop import TrainingError, open_run, write_checkpoint
+from tracker.training.loop import TrainingError, open_run, require_faces, write_checkpoint
 from tracker.training.pictures import ignored
 
 FACES = 400
@@ -43,8 +43,7 @@ def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
     saved, run, markup, network = open_run(folder)
     if not isinstance(network, TRNet20 | AAN):
         raise TrainingError(f"{folder}: holds neither a TRNet-20 nor an AAN, the networks to revive")
-    if not faces or faces[0].markup.name != markup.name:
-        raise TrainingError(f"{folder}: needs training faces with the points of {markup.name}")
+    require_faces(folder, markup, faces)
     crops, size = [], network.input_size
     for index, face in enumerate(tqdm(faces[:: -(-len(faces) // FACES)], unit=" faces", desc="revive")):
         rng = np.random.default_rng((run.seed, index))

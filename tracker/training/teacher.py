@@ -193,19 +193,13 @@ def located(
 
 
 class Labeller:
-    """The finished teacher of the run in ``folder``: called with an image and about where the points of a face are, it
-    gives the points (P, 2) in frame pixels; None where MediaPipe finds no mesh in one of its looks. TrainingError when
-    there is no such run."""
+    """The finished teachers of the runs in ``folders``: called with an image and about where the points of a face are,
+    they give the points (P, 2) in frame pixels, the mean of what each finds; None where MediaPipe finds no mesh in one
+    of its looks. TrainingError when one of them is no such run."""
 
-    def __init__(self, folder: Path, mesh: FaceMesh) -> None:
-        try:
-            saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
-            self.run, self.markup = Run(**saved["run"]), MARKUPS[saved["markup"]]
-            self.network = Teacher(self.markup.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            self.network.load_state_dict(saved["average"])
-        except Exception as error:  # torch raises many kinds
-            raise TrainingError(f"{folder}: holds no teacher; give the folder of 'teacher' --out") from error
-        self.form, self.mesh = Form.load(folder / "form.npz"), mesh
+    def __init__(self, folders: Sequence[Path], mesh: FaceMesh) -> None:
+        self.mesh, self.teachers = mesh, [_finished(folder) for folder in folders]
+        self.markup = self.teachers[0][1]
 
     def __call__(self, image: Image, points: Points) -> Points | None:
         crop: Crop = upright(points, self.markup)
@@ -213,6 +207,19 @@ class Labeller:
         looks = self.mesh(picture)
         if not np.isfinite(looks).all():
             return None
-        placed = self.form.placed(looks.mean(0)[None], Teacher.input_size)
-        (found,) = located(self.network, picture[None], placed, self.markup, self.run)
-        return crop.to_frame(found).astype(np.float32)
+        found = []
+        for run, markup, network, form in self.teachers:
+            placed = form.placed(looks.mean(0)[None], Teacher.input_size)
+            found.append(located(network, picture[None], placed, markup, run)[0])
+        return crop.to_frame(np.mean(found, 0)).astype(np.float32)
+
+
+def _finished(folder: Path) -> tuple[Run, Markup, nn.Module, Form]:
+    try:
+        saved = torch.load(folder / "checkpoint.pt", map_location="cpu", weights_only=True)
+        run, markup = Run(**saved["run"]), MARKUPS[saved["markup"]]
+        network = Teacher(markup.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.load_state_dict(saved["average"])
+    except Exception as error:  # torch raises many kinds
+        raise TrainingError(f"{folder}: holds no teacher; give the folder of 'teacher' --out") from error
+    return run, markup, network, Form.load(folder / "form.npz")
