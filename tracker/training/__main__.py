@@ -111,7 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
         "teacher", parents=[data], help="train the network that labels faces, or resume it (needs MediaPipe)"
     )
     teaching.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
-    teaching.add_argument("--steps", type=int, default=5000, help="(5000)")
+    teaching.add_argument("--steps", type=int, default=1800, help="(1800)")
     teaching.add_argument("--seed", type=int, default=1, help="(1)")
     seeking = commands.add_parser("others", parents=[data], help="find the faces without a label in labelled pictures")
     seeking.add_argument("--labelled", type=Path, nargs="*", default=[], help="folders that 'label' wrote")

@@ -21,24 +21,28 @@ from tracker.model import LandmarkModel
 from tracker.tracking import views_agree
 from tracker.training.datasets import LabelledFace
 
-VIEWS = [
+View = tuple[float, float, float, float]
+"""How far the crop is shifted (x, y, in sides of the crop), scaled and rolled (radians)."""
+
+VIEWS: list[View] = [
     (dx, dy, scale, turn)
     for dx, dy, scale in ((0, 0, 1), (0.03, 0.02, 0.95), (-0.03, 0.02, 1.05), (0.02, -0.03, 1.05), (-0.02, -0.03, 0.95))
     for turn in (-0.12, 0.0, 0.12)
 ]
-"""Shift (x, y, in sides of the crop), scale and roll (radians) of the views over which a label is the mean."""
+"""Those over which a label is the mean."""
+
+STRAIGHT: list[View] = [(0, 0, 1, 0)]
 
 FIVE_APART = 0.08
 """Mean distance of the model's five points from a set's own, in sides of the face, beyond which it saw another face."""
 
-
 TEACHER_APART = 0.06
 """Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
 
-TEACHER_SHARE = 0.75
-"""Weight of the teacher's points beside the model's, whose errors are others: on the validation faces of 300-W the
-teacher alone has an error of 4.21 %, the mean of six views of trnet-68 (version 4) 4.61, both together between 4.15 and
-4.17 for weights of 0.6 to 0.8 (a script)."""
+TEACHER_SHARE = 0.7
+"""Weight of the teachers' points beside the model's, whose errors are others: on the validation faces of 300-W the mean
+of two teachers has an error of 4.15 %, trnet-68 (version 10) by its one view and the mirror image 4.31, all together
+between 4.09 and 4.10 for weights of 0.6 to 0.8; by all ``VIEWS`` 4.30, and together the same (a script)."""
 
 Labeller = Callable[[Image, Points], Points | None]
 """An image and about where the points of a face are, to points that are better; None where it finds none."""
@@ -53,7 +57,7 @@ def label(
     them and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the
     model agrees with itself over shifted views. Its points are then the mean over ``VIEWS`` and their mirror images,
     which err less than those of one view; with a ``teacher``, which must agree with the model, mostly its points
-    (``TEACHER_SHARE``).
+    (``TEACHER_SHARE``), and of the model's the mean of one view and its mirror image.
     DataError when there are no pictures.
     """
     table = folder / "trainImageList.txt"
@@ -79,9 +83,9 @@ def label(
 
 
 def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None) -> Points | None:
-    own = mean_points(model, image, face.points)
     if teacher is None:
-        return own
+        return mean_points(model, image, face.points)
+    own = mean_points(model, image, face.points, STRAIGHT)
     taught = teacher(image, face.points)
     if taught is None:
         return None
@@ -114,14 +118,14 @@ def _located(image: Image, model: LandmarkModel, detector: Detector, known: Anno
     return face if views_agree(model, face, image) else None
 
 
-def mean_points(model: LandmarkModel, image: Image, points: Points) -> Points:
-    """The points (P, 2) of the face about ``points``, as the mean of what ``model`` finds in ``VIEWS`` of ``image`` and
+def mean_points(model: LandmarkModel, image: Image, points: Points, views: Sequence[View] = VIEWS) -> Points:
+    """The points (P, 2) of the face about ``points``, as the mean of what ``model`` finds in ``views`` of ``image`` and
     in their mirror images; all in frame pixels."""
     crop = model.crop_around(points)
-    views = [crop.moved(*view) for view in VIEWS]
+    crops = [crop.moved(*view) for view in views]
     last = image.shape[1] - 1
-    mirrored = [Crop(last - view.cx, view.cy, view.side, view.size, -view.angle) for view in views]
-    straight = np.stack([face.points for face in model.locate(image, views)])
+    mirrored = [Crop(last - one.cx, one.cy, one.side, one.size, -one.angle) for one in crops]
+    straight = np.stack([face.points for face in model.locate(image, crops)])
     turned = np.stack([face.points for face in model.locate(np.ascontiguousarray(image[:, ::-1]), mirrored)])
     turned = turned[:, list(model.markup.mirror)]
     turned[..., 0] = last - turned[..., 0]
