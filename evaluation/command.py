@@ -155,7 +155,7 @@ def _evaluate(
     seconds = perf_counter() - start
     for problem in failed.values():
         print(f"error: {problem}", file=sys.stderr)
-    records = [Record.load(_file(folder, part)) for part in what.parts if part.name not in failed]
+    records = [Record.load(folder / part.file) for part in what.parts if part.name not in failed]
     if not records:
         return 1
     named = {mode: known[mode] for mode in setting.modes}
@@ -202,13 +202,9 @@ def _prepared(out: Path, given: argparse.Namespace, what: Benchmark, subject: Su
     return folder
 
 
-def _file(folder: Path, part: Part) -> Path:
-    return folder / f"{part.name}.npz"
-
-
 def _run(what: Benchmark, subject: Subject, setting: Setting, folder: Path, jobs: int) -> dict[str, str]:
     """Run the parts whose record is not there yet; the problems of those that failed, by their names."""
-    todo = [part for part in what.parts if not _file(folder, part).exists()]
+    todo = [part for part in what.parts if not (folder / part.file).exists()]
     failed: dict[str, str] = {}
     unit = " frames" if what.unit == "frames" else " faces"
     with tqdm(total=sum(part.frames for part in what.parts), unit=unit, disable=None, smoothing=0.05) as progress:
@@ -232,7 +228,7 @@ def _here(
 def _attempt(part: Part, subject: Subject, modes: Sequence[str], folder: Path, progress: Any = None) -> str | None:
     """Run a part and keep its record; the problem if it has one."""
     try:
-        run_part(part, subject, modes, progress).save(_file(folder, part))
+        run_part(part, subject, modes, progress).save(folder / part.file)
     except TrackerError as error:
         return str(error)
     except OSError as error:

@@ -249,7 +249,8 @@ def photos(root: Path, every_face: bool) -> list[LabelledPicture]:
     }
     if not paths:
         raise EvaluationError(f"{root}: no .pts files beside photos in it; {HOW_300W}, or give a folder of your own")
-    unseen = {name: path for name, path in paths.items() if name in validation_names()}
+    ends = tuple(f"/{name}.pts" for name in validation_names())  # whatever folder of the set, or about it, is given
+    unseen = {name: path for name, path in paths.items() if path.resolve().as_posix().endswith(ends)}
     chosen = paths if every_face or not unseen else unseen
     return [
         LabelledPicture(name, Annotation(name, read_pts(path)), partial(read_picture, beside(path)))

@@ -6,6 +6,7 @@ that a run that is stopped goes on with the parts that are missing.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,6 +38,10 @@ class Clip(Protocol):
     @property
     def categories(self) -> tuple[str, ...]: ...
 
+    @property
+    def mark(self) -> bytes:
+        """What is another where the clip's files are others."""
+
     def frames(self) -> Iterator[tuple[int, Frame]]:
         """Every frame with its number, decoded once and in order."""
 
@@ -59,6 +64,12 @@ class VideoClip:
     left_out_numbers: frozenset[int] = frozenset()
     absent_numbers: frozenset[int] = frozenset()
     one_based: bool = True
+
+    @property
+    def mark(self) -> bytes:
+        paths = [self.video.folder / name for name in ("annot", "imgs", "vid.avi")]
+        seen = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
+        return f"{self.name} {seen}".encode()
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         return self.video.frames()
@@ -90,6 +101,10 @@ class PictureClip:
     def name(self) -> str:
         return self.picture.name
 
+    @property
+    def mark(self) -> bytes:
+        return self.name.encode() + self.picture.label.points.tobytes()
+
     def frames(self) -> Iterator[tuple[int, Frame]]:
         yield 1, Frame(self.picture.load(), 0, 0.0, timed=False)
 
@@ -110,6 +125,11 @@ class Part:
     name: str
     clips: Sequence[Clip]
     frames: int
+
+    @cached_property
+    def file(self) -> str:
+        """The name of its record: another where one of its clips is another, so that none is taken for the other's."""
+        return f"{self.name}-{hashlib.sha256(b' '.join(clip.mark for clip in self.clips)).hexdigest()[:12]}.npz"
 
 
 def run_part(part: Part, subject: Subject, modes: Sequence[str], progress: Any = None) -> Record:

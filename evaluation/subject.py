@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from tracker.core import Array, Box, Frame, Points, TrackerError
-from tracker.detector import Detector, load_detector
+from tracker.detector import Detector, expected, load_detector
 from tracker.markup import Markup
 from tracker.metrics import oracle_crop
 from tracker.model import LandmarkModel, load_model
@@ -110,7 +110,8 @@ class OwnModel:
     def _detect(self, frame: Frame, truth: Array) -> Located:
         start = perf_counter()
         box = Box.around(truth)
-        best = max(self._detector(frame.image), key=lambda found: found.box.iou(box), default=None)
+        seen = (expected(found, self.model.markup) for found in self._detector(frame.image))
+        best = max(seen, key=lambda found: found.box.iou(box), default=None)
         detected = perf_counter()
         crops = [self.model.crop(best.box, best.angle)] if best and best.box.iou(box) > 0 else []
         faces = self.model.locate(frame.image, crops)

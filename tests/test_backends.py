@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracker import load_model
-from tracker.backends import ModelError, OnnxBackend, Spec, TorchBackend, network_input, open_backend
+from tracker.__main__ import main
+from tracker.backends import ModelError, OnnxBackend, Spec, TorchBackend, network_input, open_backend, weights_folder
 from tracker.model import model_files
 
 NAMES = [path.stem for path in model_files()]
@@ -64,6 +66,25 @@ def test_the_network_reads_planes_of_the_spec() -> None:
 def test_cuda_asked_for_and_absent_is_one_clear_line() -> None:
     with pytest.raises(ModelError, match="--device cpu"):
         load_model("trnet-68", "cuda")
+
+
+def test_eight_bits_are_refused_on_cuda_by_their_name() -> None:
+    with pytest.raises(ModelError, match="trnet-68-int8: 8 bits run on the CPU"):
+        load_model("trnet-68-int8", "cuda")
+
+
+def test_a_damaged_model_among_the_others_hides_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.onnx", "._trnet-68.onnx"):
+        (tmp_path / name).write_bytes(b"no model")
+    shutil.copyfile(weights_folder() / "trnet-68.onnx", tmp_path / "b.onnx")
+    monkeypatch.setattr("tracker.model.weights_folder", lambda: tmp_path)
+    assert main(["models"]) == 2
+    said = capsys.readouterr()
+    assert "trnet20 in fp32" in said.out
+    assert said.err.count("\n") == 1
+    assert "a.onnx" in said.err
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -257,9 +257,14 @@ def test_resume_skips_what_is_whole_and_repeats_what_is_not(
         assert tables(out) == first or more
         return [path.stem for path in files if path.stat().st_mtime_ns != 1]
 
+    def told() -> list[object]:
+        return [(one["quality"], one["seconds"]) for one in json_of(out / "summary.json")["recordings"]]
+
     capsys.readouterr()
+    before = told()
     assert repeated() == []
     assert "3 skipped" in capsys.readouterr().out
+    assert told() == before, "the summary still says what they are like"
     files[0].write_bytes(first["day0/clip00.csv"][:-100])
     assert repeated() == ["clip00"]
     (out / "day1" / "clip01.pts" / "000003.pts").unlink()
@@ -331,13 +336,16 @@ def test_a_killed_worker_is_replaced(clips: Path, undisturbed: dict[str, bytes],
     assert not parts(tmp_path / "out")
 
 
-def test_a_recording_that_kills_its_worker_is_named_and_the_others_go_on(clips: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_recording_that_kills_its_worker_is_named_and_the_others_go_on(
+    processes: int, clips: Path, tmp_path: Path
+) -> None:
     """A recording so long that its worker can be killed every time, beside short ones."""
     slow = tmp_path / "slow.mp4"
     encode(slow, times=63 * 40, rate=100, options={"preset": "ultrafast"})
     (tmp_path / "list.txt").write_text(f"{slow}\n{clips / 'day0'}\n")
     out = tmp_path / "out"
-    process = start(tmp_path / "list.txt", out, "--jobs", "2")
+    process = start(tmp_path / "list.txt", out, "--jobs", str(processes))
     victims: set[int] = set()
     while len(victims) < 3 and until(lambda: (out / "slow.csv.part").exists(), process):
         for pid in workers(process):

@@ -1,6 +1,7 @@
 """The command line, on real files."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import pytest
 
 from tracker.__main__ import main
 from tracker.demo import main as demo
+from tracker.jobs import jobs
 from tracker.sources import SourceError, open_source
 
 
@@ -59,6 +61,22 @@ def test_recordings_of_one_name_do_not_overwrite_each_other(clip: Path, tmp_path
         (tmp_path / name).write_bytes(clip.read_bytes())
     assert track(tmp_path / "out", tmp_path / "clip.mp4", tmp_path / "clip.m4v") == 0
     assert sorted(path.name for path in (tmp_path / "out").glob("*.csv")) == ["clip.m4v.csv", "clip.mp4.csv"]
+
+
+def test_names_that_differ_in_capitals_only_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    """On the disks of Windows and macOS these are one name."""
+    for name in ("Talk.mp4", "talk.mov"):
+        (tmp_path / name).touch()
+    assert [job.target.name for job in jobs([tmp_path], tmp_path / "out")] == ["Talk.mp4", "talk.mov"]
+
+
+def test_results_beside_their_recordings_are_no_recordings(clip: Path, tmp_path: Path) -> None:
+    shutil.copyfile(clip, tmp_path / "talk.avi")
+    for options in ((), ("--resume",)):
+        assert track(tmp_path, tmp_path, "--format", "csv,video", *options) == 0
+        assert [(job.source.name, job.target.name) for job in jobs([tmp_path], tmp_path)] == [("talk.avi", "talk")]
+    assert (tmp_path / "talk.mp4").exists()
+    assert json.loads((tmp_path / "summary.json").read_text())["recordings"][0]["state"] == "skipped"
 
 
 def test_a_folder_of_pictures_is_one_recording(portrait: np.ndarray, tmp_path: Path) -> None:
@@ -228,6 +246,14 @@ def test_a_recording_cut_in_the_middle_keeps_its_frames(
     error = capfd.readouterr().err.strip()
     assert "cut.mp4" in error
     assert "\n" not in error
+
+
+def test_a_run_that_is_refused_leaves_the_record_of_an_earlier_one(clip: Path, tmp_path: Path) -> None:
+    source = shutil.copyfile(clip, tmp_path / "talk.mp4")
+    assert track(tmp_path, source) == 0
+    before = (tmp_path / "talk.run.json").read_text()
+    assert track(tmp_path, source, "--format", "video") == 2
+    assert (tmp_path / "talk.run.json").read_text() == before
 
 
 def test_the_video_is_never_written_over_itself(clip: Path, tmp_path: Path) -> None:

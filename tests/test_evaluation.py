@@ -161,6 +161,20 @@ def copied(miniature: Path, tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def test_a_clip_that_has_changed_is_run_again(copied: Path, miniature: Path, tmp_path: Path) -> None:
+    words = ["--data", str(copied), "--videos", "every", "--out", str(tmp_path / "out"), "--modes", "oracle"]
+    assert vw.main(words) == 0
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").glob("*.npz")}
+    shutil.rmtree(copied / "410")
+    shutil.copytree(miniature / IDS[3], copied / "410")
+    assert vw.main([*words, "--resume"]) == 0
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").glob("*.npz")}
+    assert len(after.keys() - before.keys()) == 1
+    assert before.items() <= after.items(), "the others are not"
+    assert vw.main([*words[:-4], "--out", str(tmp_path / "anew"), *words[-2:]]) == 0
+    assert without_time(report_of(tmp_path / "out")) == without_time(report_of(tmp_path / "anew"))
+
+
 def test_a_frame_too_few_fails_by_name_and_the_others_go_on(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

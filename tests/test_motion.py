@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_readers import write, write_pts
 
-from evaluation.motion import KINDS, frames, main, motion_of, surrounded
+from evaluation.motion import KINDS, frames, main, motion_of, photos, surrounded
 from tracker.annotations import read_pts
-from tracker.datasets import LabelledVideo, numbers
+from tracker.datasets import LabelledVideo, numbers, validation_names
 from tracker.markup import IBUG68
 
 DOTS = (0, 16, 8, 27)
@@ -114,3 +114,14 @@ def test_the_clips_are_in_the_layout_of_300vw_and_seeded(tmp_path: Path, capsys:
     assert main([*words, "--out", str(tmp_path / "d"), "--seed", "-1"]) == 2
     assert [path for path in others.parents[1].rglob("*") if path.is_file()] == [others], "nothing else is touched"
     assert capsys.readouterr().err.strip().split("\n")[-1].startswith("error: ")
+
+
+@pytest.mark.parametrize("given", ["", "300w", "300w/afw"])
+def test_photos_that_models_learnt_from_are_left_out(given: str, tmp_path: Path) -> None:
+    image, points = spotted()
+    unseen = sorted(name for name in validation_names() if name.startswith("afw/"))[0]
+    for name in (unseen, "afw/another"):
+        write(tmp_path / "300w" / f"{name}.png", image)
+        write_pts(tmp_path / "300w" / f"{name}.pts", points)
+    assert [Path(picture.name).name for picture in photos(tmp_path / given, False)] == [Path(unseen).name]
+    assert len(photos(tmp_path / given, True)) == 2

@@ -162,6 +162,16 @@ def test_blinks_are_found_where_they_are() -> None:
         assert blink.depth == pytest.approx(1 - left, abs=0.002)
 
 
+def test_a_blink_ends_where_the_usual_openness_sinks_meanwhile() -> None:
+    """Eyes that were wide ten seconds ago and are less so since: the edge may sink below the last closed frame."""
+    times = np.arange(360) / 30
+    for wide in range(140, 190):
+        openness = np.where(np.arange(360) < wide, 0.4, 0.34)
+        openness[320:324] = 0.1, 0.1, 0.1, 0.29
+        (blink,) = blinks(times, openness)
+        assert 322 / 30 <= blink.end <= 324 / 30
+
+
 def test_what_is_no_blink() -> None:
     assert blinks(TIMES, eyes()) == []
     assert blinks(TIMES, eyes((3.0, 0.2, 0.7))) == []  # eyes narrowed

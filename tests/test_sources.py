@@ -327,6 +327,7 @@ def test_every_kind_of_image_becomes_upright_rgb(tmp_path: Path) -> None:
         "6.tif": bytes(cv2.imencode(".tif", bgr)[1]),
         "7.jpg": plain[:2] + exif(6) + plain[2:],
         "8.webp": bytes(cv2.imencode(".webp", bgr)[1]),
+        "9.png": png(bgr.astype(np.uint16) * 16),  # of a camera of 12 bits
     }
     frames = list(ImageFolder(folder_of(tmp_path / "f", images)))
     for frame in frames:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tracker import Box, Crop, Frame, LandmarkModel, Result, Tracker
+from tracker import Box, Crop, Frame, LandmarkModel, Result, Tracker, load_model
 from tracker.demo import motion_error
 from tracker.detector import Detection, Detector
 from tracker.portrait import picture
@@ -87,6 +87,56 @@ def test_two_faces_keep_their_ids(portrait: np.ndarray, model: LandmarkModel, de
         for face in result.faces:
             sides.setdefault(face.id, []).append(face.box.centre[0] > 400)
     assert all(len(set(side)) == 1 for side in sides.values())
+
+
+def faces(portrait: np.ndarray, *places: tuple[int, float], covered: int | None = None) -> np.ndarray:
+    """A picture (420, 700, 3) with the portrait's face alone, from cheek to cheek, at each place (its left edge, how
+    much enlarged); of one the mouth is ``covered``."""
+    image = np.full((420, 700, 3), 120, np.uint8)
+    face = portrait[40:215, 186:258]
+    hidden = face.copy()
+    hidden[88:120] = 120
+    for number, (x, scale) in enumerate(places):
+        part = cv2.resize(hidden if number == covered else face, None, fx=scale, fy=scale)
+        image[30 : 30 + part.shape[0], x : x + part.shape[1]] = part
+    return image
+
+
+def test_a_hidden_face_does_not_take_its_neighbours_place(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    """Cheek to cheek, in boxes that overlap, so that a look around the one sees the other."""
+    beside = (150, 2.0), (294, 2.0)
+    both, hidden = faces(portrait, *beside), faces(portrait, *beside, covered=1)
+    tracker = Tracker(model, detector)
+    where = [
+        {face.id: face.box.centre[0] < 294 for face in result.faces}
+        for result in run(tracker, [both] * 12 + [hidden] * 30 + [both] * 20)
+    ]
+    assert len(where[0]) == 2
+    assert {0: where[0][0]} in where[12:42], "one of them is lost"
+    assert where[-1] == where[0]
+    assert all(seen.items() <= where[0].items() for seen in where)
+
+
+def test_two_faces_that_come_back_at_once_are_not_exchanged(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    """A small one was there first, the larger one beside it is found first; each of them is nearest to itself."""
+    small, large = (294, 1.2), (150, 2.0)
+    both, black = faces(portrait, large, small), np.zeros((420, 700, 3), np.uint8)
+    results = run(Tracker(model, detector), [faces(portrait, small)] * 3 + [both] * 20 + [black] * 2 + [both] * 8)
+    sizes = [{face.id: face.box.width > 130 for face in result.faces} for result in results]
+    assert sizes[22] == sizes[-1] == {0: False, 1: True}
+    assert not sizes[24]
+
+
+def test_five_points_stay_while_the_detector_looks(portrait: np.ndarray, detector: Detector) -> None:
+    """They fill less than half of the box that detectors give, and are not to be sought there again."""
+    results = run(Tracker(load_model("trnet-5"), detector, smoother=None), [portrait] * 25)
+    points = np.stack([result.faces[0].points for result in results])
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1).mean(-1) / np.linalg.norm(points[0, 0] - points[0, 1])
+    assert steps.max() < 0.006
 
 
 def test_no_more_faces_than_asked_for(portrait: np.ndarray, model: LandmarkModel, detector: Detector) -> None:
@@ -216,6 +266,15 @@ def test_a_jump_back_in_time_starts_anew(portrait: np.ndarray, model: LandmarkMo
     image = on_grey(portrait, (20, 40))
     assert run(tracker, [image] * 3, start=10)[-1].faces[0].id == 0
     assert run(tracker, [image] * 3, start=0)[-1].faces[0].id == 1
+
+
+def test_a_time_a_little_before_the_last_is_no_jump(
+    portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    tracker = Tracker(model, detector)
+    times = (0.0, 0.033, 0.066, 0.065, 0.1)
+    ids = [[face.id for face in tracker.update(Frame(portrait, *at)).faces] for at in enumerate(times)]
+    assert ids == [[0]] * 5
 
 
 def test_every_result_holds_its_own_frame_and_times(

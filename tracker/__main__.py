@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tracker import cluster
 from tracker._version import __version__
-from tracker.backends import Spec
+from tracker.backends import ModelError, Spec
 from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
 from tracker.jobs import InputError, Job, jobs, shard
@@ -105,9 +105,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _models(_: argparse.Namespace) -> int:
+    code = 0
     for path in model_files():
-        print(_described(load_model(path).spec))
-    return 0
+        try:
+            print(_described(load_model(path).spec))
+        except ModelError as error:  # the others are there all the same
+            print(f"error: {error}", file=sys.stderr)
+            code = 2
+    return code
 
 
 def _cameras(_: argparse.Namespace) -> int:
@@ -118,6 +123,8 @@ def _cameras(_: argparse.Namespace) -> int:
 def _bench(given: argparse.Namespace) -> int:
     from tracker import bench, bench_report  # they take their time to import
 
+    if given.out:
+        _made(given.out)
     figures = bench.bench(given.video, given.model, given.device, given.rounds, given.seconds)
     print(bench_report.report(figures))
     if given.out:
@@ -135,6 +142,13 @@ def _minutes(text: str) -> float:
     return minutes
 
 
+def _made(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: {error.strerror}; choose another folder for the results") from error
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 999:
         raise argparse.ArgumentTypeError(f"{text} is not a number from 1 to 999")
@@ -146,12 +160,16 @@ def _settings(given: argparse.Namespace) -> Settings:
     drawn = {name: value for name, value in drawn.items() if value is not None}
     if "overlay" in drawn:
         drawn["overlay"] = () if given.overlay == "none" else tuple(given.overlay.split(","))
+    model, detector = (
+        str(Path(name).absolute()) if given.cluster and Path(name).suffix in (".onnx", ".safetensors") else name
+        for name in (given.model, given.detector)
+    )  # workers are started in folders of their own
     settings = Settings(
         formats=tuple(dict.fromkeys(given.format.split(","))),
-        model=given.model,
+        model=model,
         device=given.device,
         precision=given.precision,
-        detector=given.detector,
+        detector=detector,
         max_faces=given.max_faces,
         smooth=given.smooth,
         focal=given.focal,
@@ -181,10 +199,7 @@ def _track(given: argparse.Namespace) -> int:
     if given.shard:
         todo = shard(todo, given.shard)
         name = f"summary-{given.shard.replace('/', '-of-')}.json"
-    try:
-        given.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{given.out}: {error.strerror}; choose another folder for the results") from error
+    _made(given.out)
     summary = Summary(todo)
     if given.resume:
         for job in todo:
@@ -197,7 +212,7 @@ def _track(given: argparse.Namespace) -> int:
         if left and given.cluster:
             show(cluster.run(left, settings, given.cluster, processes), summary)
         else:
-            show(run(left, settings, processes), summary)
+            show(run(left, settings, processes, apart=True), summary)
     finally:
         seconds = perf_counter() - start
         summary.write(given.out / name, seconds, processes)

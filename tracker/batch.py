@@ -24,9 +24,9 @@ from typing import Any
 import cv2
 
 from tracker.core import TrackerError
-from tracker.files import write_json
+from tracker.files import read_json, write_json
 from tracker.jobs import Job
-from tracker.recording import Record, Settings, track_recording
+from tracker.recording import Record, Settings, record_path, track_recording
 
 TRIES = 3
 """How often a recording is tried whose process dies; the third time it is given up."""
@@ -58,11 +58,13 @@ class Done:
 Event = Progress | Done
 
 
-def run(todo: Sequence[Job], settings: Settings, processes: int = 1) -> Generator[Event, None, None]:
+def run(
+    todo: Sequence[Job], settings: Settings, processes: int = 1, apart: bool = False
+) -> Generator[Event, None, None]:
     """Track the recordings, ``processes`` at a time with one thread each, in their order; one at a time is tracked in
-    this process. A recording that fails, or whose process is killed, does not stop the others. Closing the generator
-    stops all within a frame; what they have written stays as ``.part``."""
-    if min(processes, len(todo)) <= 1:
+    this process unless several are to be ``apart`` from it. A recording that fails, or whose process is killed, does
+    not stop the others. Closing the generator stops all within a frame; what they have written stays as ``.part``."""
+    if len(todo) <= 1 or (processes <= 1 and not apart):
         for job in todo:
             yield from _here(job, settings)
     else:
@@ -221,11 +223,13 @@ class Summary:
     def __init__(self, todo: Sequence[Job]) -> None:
         self.todo = todo
         self._states: dict[Job, str] = {}
+        self._before: dict[Job, Record] = {}
         self.records: dict[Job, Record] = {}
 
     def skip(self, job: Job) -> None:
-        """``job`` was whole before."""
+        """``job`` was whole before, as its NAME.run.json says."""
         self._states[job] = "skipped"
+        self._before[job] = read_json(record_path(job))
 
     def add(self, done: Done) -> None:
         """Take down how a recording ended: whole, incomplete (it breaks off, or pictures are missing) or failed."""
@@ -267,7 +271,7 @@ class Summary:
         """Write summary.json (docs/outputs.md). Raises SinkError."""
         recordings = []
         for job in self.todo:
-            record = self.records.get(job, {})
+            record = self.records.get(job) or self._before.get(job, {})
             recordings.append(
                 {
                     "input": str(job.source),

@@ -31,7 +31,7 @@ from tracker.core import Frame, Image, Result, TrackerError
 from tracker.detector import SETTINGS, load_detector, quiet
 from tracker.draw import draw_result
 from tracker.jobs import InputError, Job
-from tracker.model import LandmarkModel, load_model, model_files
+from tracker.model import INT8, LandmarkModel, load_model, model_files
 from tracker.recording import Settings, versions
 from tracker.signals import measure
 from tracker.smoothing import OneEuro
@@ -89,7 +89,7 @@ def bench(
     The clip is ``video``, or one made from scikit-image's portrait (1280 x 720, one face, and another with four).
     TrackerError when there is no clip, no face in it, or no such model or device.
     """
-    names = models or [path.stem for path in model_files()]
+    names = models or [path.stem for path in model_files() if device == "cpu" or not path.stem.endswith(INT8)]
     loaded = {name: load_model(name, device) for name in names}
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -395,7 +395,10 @@ def _live(video: Path, names: list[str], seconds: float, room: Path) -> dict[str
         options = ["--model", name, "--measure", str(seconds), "--camera", str(rate), "--json", str(report)]
         environment = {"QT_QPA_PLATFORM": "offscreen"} | os.environ
         command = [sys.executable, "-m", "app", str(video), *options]
-        ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        try:
+            ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120 + seconds)
+        except subprocess.TimeoutExpired as error:
+            return {"not run": f"it did not end within {error.timeout:.0f} s"}
         if ended.returncode:
             why = (ended.stderr.strip().splitlines() or ["no reason given"])[-1].removeprefix("error: ")
             return {"not run": why}

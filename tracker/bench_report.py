@@ -15,7 +15,6 @@ OURS, THEIRS, BOUND = "#0072B2", "#E69F00", "#000000"
 
 def write(figures: Figures, folder: Path) -> None:
     """``bench.json``, ``bench.txt`` and, where matplotlib is installed, ``bench.png``."""
-    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "bench.json", plain(figures))
     Bytes(folder / "bench.txt", (report(figures) + "\n").encode())
     try:

@@ -180,7 +180,7 @@ class LabelledVideo:
             raise DataError(f"{self.folder / 'annot'}: no .pts files; {HOW_300VW}")
         if wrong := [path for path in paths if not path.stem.isdecimal()]:
             raise DataError(f"{wrong[0]}: not named by the number of its frame; unpack the set again")
-        labels = {int(path.stem): path for path in paths}
+        labels = dict(sorted((int(path.stem), path) for path in paths))
         if not self.pictures and list(labels) != list(range(1, len(paths) + 1)):
             raise DataError(f"{paths[0].parent}: not one .pts file for each frame from 000001.pts; unpack it again")
         return labels

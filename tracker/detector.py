@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tracker.backends import FACEDET, NoSpecError, OnnxBackend, weights_folder
-from tracker.core import Array, Box, Image, Points, TrackerError
+from tracker.core import Array, Box, Crop, Image, Points, TrackerError
+from tracker.markup import Markup
 
 
 class DetectorError(TrackerError):
@@ -34,6 +35,16 @@ class Detection:
     score: float
     angle: float
     points: Points
+
+
+def expected(detection: Detection, markup: Markup) -> Detection:
+    """The same face with its box where the landmarks of ``markup`` are expected: five points fill less than half of
+    what the contour, too, fills, which is where detectors put it."""
+    if markup.size != len(detection.points):
+        return detection
+    square = Crop.around(detection.points, 1.0, 1, detection.angle)
+    half = square.side / 2
+    return replace(detection, box=Box(square.cx - half, square.cy - half, square.cx + half, square.cy + half))
 
 
 Detector = Callable[[Image], list[Detection]]

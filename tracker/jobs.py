@@ -7,11 +7,12 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.core import TrackerError
-from tracker.files import read_text
+from tracker.files import read_json, read_text
 from tracker.sources import IMAGE_SUFFIXES, is_shadow
 
 log = logging.getLogger(__name__)
@@ -56,19 +57,24 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
         found = [pair for text in inputs for pair in _found(text, out, lists)]
     except RecursionError as error:
         raise InputError(f"{inputs[0]}: lists within lists without end; write one list") from error
-    stems = Counter(_bare(source, relative) for source, relative in dict.fromkeys(found))
+    stems = Counter(_on_disk(_bare(source, relative)) for source, relative in dict.fromkeys(found))
     result = []
     for source, relative in dict.fromkeys(found):
         bare = _bare(source, relative)
-        result.append(Job(source, folder / (relative if stems[bare] > 1 else bare)))
-    targets = Counter(job.target for job in result)
-    if clashes := [job.source for job in result if targets[job.target] > 1]:
+        result.append(Job(source, folder / (relative if stems[_on_disk(bare)] > 1 else bare)))
+    targets = Counter(_on_disk(job.target) for job in result)
+    if clashes := [job.source for job in result if targets[_on_disk(job.target)] > 1]:
         raise InputError(f"{clashes[0]}: would be written to the same file as {clashes[1]}; give them one by one")
     return result
 
 
 def _bare(source: Path, relative: Path) -> Path:
     return relative if source.is_dir() else relative.with_suffix("")
+
+
+def _on_disk(path: Path) -> str:
+    """What tells two files apart everywhere: the disks of Windows and macOS do not know capitals."""
+    return str(path).casefold()
 
 
 def _found(text: str | Path, out: Path, lists: set[Path]) -> Iterator[tuple[Path, Path]]:
@@ -113,10 +119,25 @@ def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
     """The files among ``paths`` below ``folder``, sorted, without those in ``out`` where that lies below it too, and
-    without shadows."""
+    without shadows; where ``out`` is one of their own folders, without what earlier runs have written there."""
     inside = folder.resolve() in out.parents
-    files = (path for path in paths if path.is_file() and not is_shadow(path))
-    return sorted(path for path in files if not (inside and path.resolve().is_relative_to(out)))
+    files = [path for path in paths if path.is_file() and not is_shadow(path)]
+    results = _results(out)
+    return sorted(
+        path
+        for path in files
+        if not (inside and path.resolve().is_relative_to(out))
+        and not (results and path.name in results and path.resolve().parent == out)
+    )
+
+
+def _results(folder: Path) -> frozenset[str]:
+    """The names of what recordings have been made into in ``folder``, as each NAME.run.json says."""
+    names: set[str] = set()
+    for path in folder.glob("*.run.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            names |= {str(output["file"]) for output in read_json(path)["outputs"]}
+    return frozenset(names)
 
 
 LONGEST_LINE = 4096

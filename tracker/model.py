@@ -65,8 +65,9 @@ class LandmarkModel:
 
 def model_files() -> list[Path]:
     """The landmark networks that come with the program, and those dropped in beside them: ``weights/*.onnx`` without
-    the face detector."""
-    return sorted(path for path in weights_folder().glob("*.onnx") if path.name != FACEDET)
+    the face detector and what macOS lays beside files."""
+    files = weights_folder().glob("*.onnx")
+    return sorted(path for path in files if path.name != FACEDET and not path.name.startswith("._"))
 
 
 PRECISIONS = ("fp32", "int8")
@@ -94,4 +95,6 @@ def load_model(name: str | Path = "trnet-68", device: str = "cpu", precision: st
             raise ModelError(f"--precision int8 runs on the CPU, not on {device}; leave one of the two out")
         if not path.is_file():
             raise ModelError(f"--precision int8: {path} is not there; python -m tracker.training quantise makes it")
+    if device != "cpu" and path.stem.endswith(INT8):
+        raise ModelError(f"--model {name}: 8 bits run on the CPU, not on {device}; give the model without {INT8}")
     return LandmarkModel(open_backend(path, device))

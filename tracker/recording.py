@@ -33,7 +33,7 @@ from tracker.model import LandmarkModel, load_model
 from tracker.quality import Quality
 from tracker.sinks import Sink, open_sink
 from tracker.smoothing import OneEuro, zero_lag
-from tracker.sources import ImageFolder, Source, open_source, read_ahead, source_files
+from tracker.sources import ImageFolder, Source, open_source, pixel_aspect, read_ahead, source_files
 from tracker.tables import VERSION, Rows
 from tracker.tracking import Tracker
 from tracker.video import VideoSink, video_suffix
@@ -124,11 +124,11 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     start = perf_counter()
     model, detector, digests = machine(settings)
     with open_source(job.source) as source:
+        run = _Run(job, settings, model, source)  # may be refused, and then nothing has changed
         try:
             remove(record_path(job))
         except OSError as error:
             raise SinkError(f"{record_path(job)}: {error.strerror}; choose another folder for the results") from error
-        run = _Run(job, settings, model, source)
         try:
             yield from run.track(
                 Tracker(model, detector, settings.max_faces, OneEuro if settings.smooth == "live" else None)
@@ -318,7 +318,7 @@ class _Run:
             attention=settings.attention,
             background=settings.background,
         )
-        rows = Rows(self._markup, settings.focal)
+        rows = Rows(self._markup, settings.focal, pixel_aspect(self._source))
         for name, path in self._paths.items():
             if name == "video":
                 sound = settings.background == "picture"

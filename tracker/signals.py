@@ -204,7 +204,8 @@ class BlinkDetector:
         start, self._start = self._start, None
         if start is None or not self._least <= self._closed * level:
             return None
-        end = _crossing(edge, before, time, openness)
+        assert before is not None  # without it there is no start
+        end = max(_crossing(edge, before, time, openness), before[0])  # the edge may have sunk below what came before
         return Blink(start, end, 1 - max(0.0, self._least) / level) if end - start <= self._longest else None
 
     def _level(self) -> float:

@@ -559,6 +559,11 @@ def source_files(path: Path) -> list[Path]:
     return sorted((file for file in files if not is_shadow(file)), key=lambda file: _natural(file.name))
 
 
+def pixel_aspect(source: Source) -> Fraction:
+    """The width of a pixel over its height: 1 but in some video files."""
+    return source.pixel_aspect if isinstance(source, VideoFile) else Fraction(1)
+
+
 def is_shadow(path: Path) -> bool:
     """Whether this is one of the files that macOS lays beside others on disks of another kind, and no recording."""
     return path.name.startswith("._")
@@ -571,18 +576,24 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 
 def read_image(path: Path) -> Image | None:
-    """An image file as read-only RGB, or None if it cannot be read. Any path works, unlike with cv2.imread."""
+    """An image file as read-only RGB, or None if it cannot be read. Any path works, unlike with cv2.imread. Of 16
+    bits a channel 8 are kept: the first of as many (10, 12, 14 or 16) as a camera must have to give that picture."""
     if not path.is_file():  # a pipe would keep it waiting
         return None
     try:
         data = np.fromfile(path, np.uint8)
         if _overstates(data.tobytes()):
             return None
-        image: Any = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        image: Any = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except (OSError, cv2.error) as error:
         log.info("%s: %s", path, error)
         return None
     if image is None or _too_large(image.shape[1], image.shape[0]):
+        return None
+    if image.dtype == np.uint16:
+        spare = next(bits - 8 for bits in (10, 12, 14, 16) if image.max() < 1 << bits)
+        image = (image >> spare).astype(np.uint8)
+    if image.dtype != np.uint8:
         return None
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     image.flags.writeable = False

@@ -10,7 +10,7 @@ from time import perf_counter
 import numpy as np
 
 from tracker.core import Box, Crop, Face, Frame, Image, Points, Result
-from tracker.detector import Detection, Detector
+from tracker.detector import Detection, Detector, expected
 from tracker.model import LandmarkModel
 from tracker.smoothing import OneEuro
 
@@ -33,6 +33,8 @@ AGREEMENT = 0.024
 between faces and textures for TRNet-68, which tests/test_tracking.py holds it to."""
 MEMORY = 2.0
 """Seconds after a loss within which a face at the same place gets its id back."""
+MUDDLED = 0.1
+"""Seconds up to which a time before the last is a file's disorder and no jump."""
 FAR = 0.06
 """Way of a face from one frame to the next, in sides of its crop, from which on it is expected to go on so; as far off
 is a crop that a face is not to be located in."""
@@ -97,11 +99,13 @@ class Tracker:
         self._next_id = 0
 
     def update(self, frame: Frame) -> Result:
-        """The faces in the next frame. Frames come in order; a jump back in time starts all tracks anew."""
-        now, image = frame.time, frame.image
-        if now < self._time:
+        """The faces in the next frame. Frames come in order; a jump back in time starts all tracks anew. A time that
+        lies a little before the last, as some files have it, counts as the last."""
+        image = frame.image
+        if frame.time < self._time - MUDDLED:
             self.restart()
-        self._time = now
+            self._time = frame.time
+        now = self._time = max(frame.time, self._time)
         clock = _Clock()
         self._follow(image, now)
         clock.lap("landmarks")
@@ -109,7 +113,7 @@ class Tracker:
         clock.lap("detect")
         if self._due(now):
             self._looked = now
-            detections = self._new(self._detector(image))
+            detections = self._new(self._detect(image))
             clock.lap("detect")
             self._welcome(image, detections, now)
             clock.lap("landmarks")
@@ -153,6 +157,9 @@ class Tracker:
             if not self._sensible(track, image):
                 self._lose(track, now)
 
+    def _detect(self, image: Image) -> list[Detection]:
+        return [expected(detection, self._model.markup) for detection in self._detector(image)]
+
     def _again(self, image: Image, faces: list[Face]) -> list[Face]:
         """The same faces, located from the crop about their own points."""
         return self._model.locate(image, [self._model.crop_around(face.points) for face in faces])
@@ -191,12 +198,15 @@ class Tracker:
 
     def _confirm(self, track: _Track, image: Image, now: float) -> bool:
         """Look for the track's face in a level patch around it. Where the detector sees the face elsewhere in the
-        patch, the points have slid off it and are located anew from there."""
+        patch, the points have slid off it and are located anew from there; a face that another track has is not it."""
         face = track.face
         crop = self._model.crop_around(face.points)
         patch = Crop(crop.cx, crop.cy, crop.side * CHECK_SIDE, CHECK_SIZE, crop.angle)
         box = Box.around(patch.to_input(face.points))
-        found = max(self._detector(patch.cut(image)), key=lambda d: d.box.iou(box), default=None)
+        others = [one.face.points for one in self._tracks if one is not track and not one.doubtful]
+        held = [Box.around(patch.to_input(points)) for points in others]
+        seen = [d for d in self._detect(patch.cut(image)) if all(d.box.iou(one) <= d.box.iou(box) for one in held)]
+        found = max(seen, key=lambda d: d.box.iou(box), default=None)
         overlap = found.box.iou(box) if found else 0.0
         track.checked = now
         if not found or overlap < 0.1:
@@ -266,11 +276,12 @@ class Tracker:
         return self._lost
 
     def _remembered(self, track: _Track, now: float) -> _Track | None:
-        """The lost track that this one continues."""
-        for index, (lost, _) in enumerate(self._recently_lost(now)):
-            if any(_may_be_back(box, track.face.box) for box in (lost.anchor, lost.face.box)):
-                return self._lost.pop(index)[0]
-        return None
+        """The lost track that this one continues: of those that may be back here the nearest, then the last lost."""
+        box, near = track.face.box, []
+        for index, (lost, since) in enumerate(self._recently_lost(now)):
+            places = [place for place in (lost.anchor, lost.face.box) if _may_be_back(place, box)]
+            near += [(math.dist(place.centre, box.centre), -since, index) for place in places]
+        return self._lost.pop(min(near)[2])[0] if near else None
 
     def _smoothed(self, track: _Track, now: float) -> Face:
         face = track.face

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from tracker.backends import weights_folder
 from tracker.core import TrackerError
 from tracker.datasets import validation_names
 from tracker.detector import load_detector
@@ -121,14 +122,18 @@ def main(arguments: list[str] | None = None) -> int:
     quantising = commands.add_parser("quantise", parents=[data], help="write a model's NAME-int8.onnx")
     quantising.add_argument("model", help="name of a model, or path to a .onnx file")
     quantising.add_argument("--set", default="300w", help="set whose training faces it is calibrated on (300w)")
-    quantising.add_argument("--out", type=Path, default=Path("weights"), help="folder to write to (default: weights)")
+    quantising.add_argument(
+        "--out", type=Path, default=weights_folder(), help="folder to write to (default: the program's own weights)"
+    )
     quantising.add_argument(
         "--full-range", action="store_true", help="weights of 8 bits, for processors with VNNI only"
     )
     exporting = commands.add_parser("export", help="write a run's network as NAME.onnx and NAME.safetensors")
     exporting.add_argument("run", type=Path, help="the folder given to train --out")
     exporting.add_argument("--name", required=True, help="name of the model, for example trnet-68")
-    exporting.add_argument("--out", type=Path, default=Path("weights"), help="folder to write to (default: weights)")
+    exporting.add_argument(
+        "--out", type=Path, default=weights_folder(), help="folder to write to (default: the program's own weights)"
+    )
     exporting.add_argument("--version", default="1", help="version written into the Spec (1)")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -174,7 +179,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error.filename or given.command}: {error.strerror}; check the path", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        resumes = given.command in ("train", "ablations", "teacher")
+        resumes = given.command in ("train", "ablations", "teacher", "detector")
         goes_on = "goes on from the last checkpoint" if resumes else "starts anew"
         print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130

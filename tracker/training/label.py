@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tracker.annotations import Annotation, read_five_point_list, write_pts
 from tracker.core import Box, Crop, Face, Image, Points
 from tracker.datasets import DataError, read_picture
-from tracker.detector import Detector, roll
+from tracker.detector import Detector, expected, roll
 from tracker.files import read_json
 from tracker.model import LandmarkModel
 from tracker.tracking import views_agree
@@ -103,7 +103,8 @@ def _located(image: Image, model: LandmarkModel, detector: Detector, known: Anno
         angle = roll(known.points)
         start = Crop(float(cx), float(cy), side * model.spec.context, model.spec.input_size, angle)
     else:
-        found = max(detector(image), key=lambda detection: detection.box.area, default=None)
+        seen = (expected(detection, model.markup) for detection in detector(image))
+        found = max(seen, key=lambda detection: detection.box.area, default=None)
         if found is None:
             return None
         start = model.crop(found.box, found.angle)
