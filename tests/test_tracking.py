@@ -275,6 +275,12 @@ def test_a_time_a_little_before_the_last_is_no_jump(
     times = (0.0, 0.033, 0.066, 0.065, 0.1)
     ids = [[face.id for face in tracker.update(Frame(portrait, *at)).faces] for at in enumerate(times)]
     assert ids == [[0]] * 5
+    paths = []
+    for other in (tracker, Tracker(model, detector)):  # but a restart forgets the time, however little it goes back
+        other.restart()
+        images = (np.roll(portrait, 3 * number, 1) for number in range(4))
+        paths.append([result.faces[0].points for result in run(other, images, 0.05)])
+    np.testing.assert_allclose(*paths, atol=1e-3)
 
 
 def test_every_result_holds_its_own_frame_and_times(

@@ -104,7 +104,6 @@ class Tracker:
         image = frame.image
         if frame.time < self._time - MUDDLED:
             self.restart()
-            self._time = frame.time
         now = self._time = max(frame.time, self._time)
         clock = _Clock()
         self._follow(image, now)
@@ -138,7 +137,8 @@ class Tracker:
 
     def restart(self) -> None:
         """Forget all faces, as the next frame does not follow the last; their ids are not given again."""
-        self._tracks, self._lost, self._looked = [], [], -math.inf
+        self._tracks, self._lost = [], []
+        self._looked = self._time = -math.inf
 
     def _follow(self, image: Image, now: float) -> None:
         """Locate every face anew from the crop about its last points, or where it should be by now."""
