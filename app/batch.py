@@ -103,7 +103,7 @@ class Worker(QObject):
         """What an earlier run with these settings has not finished."""
         left = []
         for job, item in self._items.items():
-            if recording.is_whole(job, self._settings):
+            if recording.whole_record(job, self._settings):
                 item.word = item.word if item.whole else "finished before"
                 item.ended = item.whole = True
             else:

@@ -104,7 +104,7 @@ def draw_overlay(
         if settings.points:
             _draw_points(painter, face, colour)
         if settings.pose and signals and face.id in signals:
-            _draw_axes(painter, signals[face.id], (width, height))
+            _draw_axes(painter, signals[face.id], (width, height), result.frame.aspect)
     if settings.ids:
         _draw_ids(painter, result, colour)
 
@@ -168,9 +168,9 @@ def _draw_ids(painter: QPainter, result: Result, colour: QColor | None) -> None:
     painter.restore()
 
 
-def _draw_axes(painter: QPainter, signals: Signals, size: tuple[int, int]) -> None:
+def _draw_axes(painter: QPainter, signals: Signals, size: tuple[int, int], aspect: float) -> None:
     """Three axes from the tip of the nose, as the camera sees them."""
-    ends = axis_ends(signals, size)
+    ends = axis_ends(signals, size, aspect)
     if ends is None:
         return
     start = QPointF(*(ends[0] + 0.5))
@@ -182,7 +182,7 @@ def _draw_axes(painter: QPainter, signals: Signals, size: tuple[int, int]) -> No
         painter.drawLine(line)
 
 
-def axis_ends(signals: Signals, size: tuple[int, int]) -> npt.NDArray[np.float64] | None:
+def axis_ends(signals: Signals, size: tuple[int, int], aspect: float = 1.0) -> npt.NDArray[np.float64] | None:
     """(4, 2) in frame pixels: the tip of the nose, and the ends of the axes to the picture's right, down and forwards
     out of the face; None where the pose is not known. The camera is that of ``tracker.signals.measure``."""
     if not np.isfinite([signals.pitch, *signals.translation]).all():
@@ -194,7 +194,8 @@ def axis_ends(signals: Signals, size: tuple[int, int]) -> npt.NDArray[np.float64
     if (z <= 1).any():
         return None
     width, height = size
-    return np.stack([x / z * max(size) + (width - 1) / 2, y / z * max(size) + (height - 1) / 2], axis=-1)
+    focal = max(round(width * aspect), height)
+    return np.stack([x / z * focal / aspect + (width - 1) / 2, y / z * focal + (height - 1) / 2], axis=-1)
 
 
 def _about(axis: int, angle: float) -> npt.NDArray[np.float64]:

@@ -263,7 +263,10 @@ class Pipeline(QThread):
             spent["second model"] = sum(others[0].milliseconds.values())
         before = perf_counter()
         height, width = read.frame.image.shape[:2]
-        signals = {face.id: measure(face.points, self._models[0].markup, (width, height)) for face in result.faces}
+        signals = {
+            face.id: measure(face.points, self._models[0].markup, (width, height), aspect=read.frame.aspect)
+            for face in result.faces
+        }
         measured = perf_counter()
         spent["signals"] = (measured - before) * 1000
         if self._recording:

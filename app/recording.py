@@ -16,7 +16,7 @@ from tracker.draw import draw_result
 from tracker.files import remove
 from tracker.markup import Markup
 from tracker.sinks import CSVSink, Sink, VideoSink
-from tracker.sources import Source, pixel_aspect
+from tracker.sources import Source
 from tracker.tables import Rows
 
 
@@ -38,7 +38,7 @@ class Recording:
                 if path.suffix == ".mp4":
                     self._videos.append(opened.enter_context(VideoSink(path, source, draw, sound=False)))
                 else:
-                    self._tables.append(opened.enter_context(CSVSink(path, Rows(markup, aspect=pixel_aspect(source)))))
+                    self._tables.append(opened.enter_context(CSVSink(path, Rows(markup))))
             opened.pop_all()
         self._step = 1 / (source.rate or 30.0)
         self._time = 0.0  # of the video

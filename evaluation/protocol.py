@@ -67,9 +67,10 @@ class VideoClip:
 
     @property
     def mark(self) -> bytes:
-        paths = [self.video.folder / name for name in ("annot", "imgs", "vid.avi")]
-        seen = [(path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists()]
-        return f"{self.name} {seen}".encode()
+        paths = [self.video.folder / name for name in ("imgs", "vid.avi")]
+        files = [path for path in paths if path.exists()] + sorted((self.video.folder / "annot").glob("*.pts"))
+        states = [file.stat() for file in files]
+        return f"{self.name} {[(state.st_size, state.st_mtime_ns) for state in states]}".encode()
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         return self.video.frames()

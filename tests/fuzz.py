@@ -360,10 +360,10 @@ def runs(folder: Path) -> list[Files]:
 @kind(mutations.of_json, mutations.of_bytes, seeds=runs)
 def run_json(path: Path, out: Path) -> bool:
     from tracker.jobs import Job
-    from tracker.recording import Settings, is_whole
+    from tracker.recording import Settings, whole_record
 
     os.utime(path.with_name("a.mp4"), (0, 0))
-    return is_whole(Job(path.with_name("a.mp4"), path.with_name("a")), Settings())
+    return whole_record(Job(path.with_name("a.mp4"), path.with_name("a")), Settings())
 
 
 def records(folder: Path) -> list[Files]:

@@ -71,10 +71,15 @@ def test_names_that_differ_in_capitals_only_do_not_overwrite_each_other(tmp_path
 
 
 def test_results_beside_their_recordings_are_no_recordings(clip: Path, tmp_path: Path) -> None:
-    shutil.copyfile(clip, tmp_path / "talk.avi")
+    (tmp_path / "day").mkdir()
+    names = ["day/other", "talk"]
+    for name in names:
+        shutil.copyfile(clip, tmp_path / f"{name}.avi")
     for options in ((), ("--resume",)):
         assert track(tmp_path, tmp_path, "--format", "csv,video", *options) == 0
-        assert [(job.source.name, job.target.name) for job in jobs([tmp_path], tmp_path)] == [("talk.avi", "talk")]
+        found = jobs([tmp_path], tmp_path)
+        assert [job.source for job in found] == [tmp_path / f"{name}.avi" for name in names]
+        assert [job.target for job in found] == [tmp_path / name for name in names]
     assert (tmp_path / "talk.mp4").exists()
     assert json.loads((tmp_path / "summary.json").read_text())["recordings"][0]["state"] == "skipped"
 

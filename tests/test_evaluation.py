@@ -171,6 +171,9 @@ def test_a_clip_that_has_changed_is_run_again(copied: Path, miniature: Path, tmp
     after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out" / "parts").glob("*.npz")}
     assert len(after.keys() - before.keys()) == 1
     assert before.items() <= after.items(), "the others are not"
+    (label,) = (copied / "411" / "annot").glob("000002.pts")
+    write_pts(label, read_pts(label) + 1)  # put right by hand
+    assert vw.main([*words, "--resume"]) == 0
     assert vw.main([*words[:-4], "--out", str(tmp_path / "anew"), *words[-2:]]) == 0
     assert without_time(report_of(tmp_path / "out")) == without_time(report_of(tmp_path / "anew"))
 

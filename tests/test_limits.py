@@ -26,7 +26,7 @@ from tracker.detector import load_detector
 from tracker.files import read_json, read_text, write_json
 from tracker.jobs import InputError, Job, jobs
 from tracker.model import load_model
-from tracker.recording import Settings, is_whole
+from tracker.recording import Settings, whole_record
 from tracker.sources import SourceError, VideoFile, open_source
 from tracker.video import VideoSink
 
@@ -187,7 +187,7 @@ def test_deep_json_is_refused_everywhere(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(ValueError, match="deep"):
         read_json(tmp_path / "report.json")
-    assert not is_whole(Job(tmp_path / "a.mp4", tmp_path / "a"), Settings())
+    assert not whole_record(Job(tmp_path / "a.mp4", tmp_path / "a"), Settings())
     with pytest.raises(CompareError):
         compare(tmp_path / "report.json", tmp_path / "report.json")
 

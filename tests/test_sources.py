@@ -127,6 +127,7 @@ def test_pictures_are_upright(tmp_path: Path, degrees: int) -> None:
     upright = np.rot90(picture(0), -degrees // 90)
     assert source.size == (upright.shape[1], upright.shape[0])
     assert source.pixel_aspect == (Fraction(3, 4) if degrees in (90, 270) else Fraction(4, 3))
+    assert next(iter(source)).aspect == float(source.pixel_aspect), "signals need it"
     assert frame.image.shape == upright.shape
     dark, bright = upright.mean(axis=2) < 1, upright.mean(axis=2) >= 1
     assert frame.image[dark].mean() < 40 < 90 < frame.image[bright].mean()
@@ -327,7 +328,6 @@ def test_every_kind_of_image_becomes_upright_rgb(tmp_path: Path) -> None:
         "6.tif": bytes(cv2.imencode(".tif", bgr)[1]),
         "7.jpg": plain[:2] + exif(6) + plain[2:],
         "8.webp": bytes(cv2.imencode(".webp", bgr)[1]),
-        "9.png": png(bgr.astype(np.uint16) * 16),  # of a camera of 12 bits
     }
     frames = list(ImageFolder(folder_of(tmp_path / "f", images)))
     for frame in frames:
@@ -336,6 +336,13 @@ def test_every_kind_of_image_becomes_upright_rgb(tmp_path: Path) -> None:
         assert (red, green, blue) == pytest.approx((200, 200, 200) if grey else (200, 30, 10), abs=8)
     assert frames[6].image.shape == (30, 20, 3)
     assert frames[6].image[2, 2].max() < 20
+
+
+def test_a_film_of_more_than_eight_bits_does_not_flicker(tmp_path: Path) -> None:
+    """A camera of 12 bits: what is dark in one picture is not made as bright as in the others."""
+    shades = (200, 20, 100)
+    images = {f"{number}.png": png(np.full((20, 30, 3), 16 * shade, np.uint16)) for number, shade in enumerate(shades)}
+    assert [frame.image[0, 0, 0] for frame in ImageFolder(folder_of(tmp_path / "f", images))] == list(shades)
 
 
 def test_an_unreadable_image_is_named_and_the_rest_keep_their_places(tmp_path: Path) -> None:

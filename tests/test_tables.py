@@ -43,8 +43,8 @@ def test_signals_are_those_of_the_face_as_it_is_and_not_as_it_is_stored() -> Non
     """With pixels that are wider than high, as in AVCHD's 1440 x 1080."""
     points = np.nan_to_num(seen(head(9), (5, -20, 10), (10, 20, 600)))
     (whole,) = Rows(IBUG68).of(Result(Frame(np.zeros((720, 1280, 3), np.uint8), 0, 0.0), (face(0, points),)))
-    narrow = Frame(np.zeros((720, 960, 3), np.uint8), 0, 0.0)
-    (stored,) = Rows(IBUG68, aspect=4 / 3).of(Result(narrow, (face(0, (points + 0.5) * (0.75, 1) - 0.5),)))
+    narrow = Frame(np.zeros((720, 960, 3), np.uint8), 0, 0.0, aspect=4 / 3)
+    (stored,) = Rows(IBUG68).of(Result(narrow, (face(0, (points + 0.5) * (0.75, 1) - 0.5),)))
     assert stored.pose == pytest.approx(whole.pose, rel=1e-3, abs=1e-3)
     assert stored.others[:4] == pytest.approx(whole.others[:4], abs=1e-3)
 

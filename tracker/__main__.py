@@ -22,7 +22,7 @@ from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
 from tracker.jobs import InputError, Job, jobs, shard
 from tracker.model import PRECISIONS, load_model, model_files
-from tracker.recording import FORMATS, OVERLAY, Record, Settings, is_whole, machine
+from tracker.recording import FORMATS, OVERLAY, Record, Settings, machine, whole_record
 from tracker.sources import cameras
 
 
@@ -203,8 +203,8 @@ def _track(given: argparse.Namespace) -> int:
     summary = Summary(todo)
     if given.resume:
         for job in todo:
-            if is_whole(job, settings):
-                summary.skip(job)
+            if record := whole_record(job, settings):
+                summary.skip(job, record)
     left = summary.left()
     processes = max(1, min(given.jobs or _cores(), len(left)))
     start = perf_counter()

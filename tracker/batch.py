@@ -24,9 +24,9 @@ from typing import Any
 import cv2
 
 from tracker.core import TrackerError
-from tracker.files import read_json, write_json
+from tracker.files import write_json
 from tracker.jobs import Job
-from tracker.recording import Record, Settings, record_path, track_recording
+from tracker.recording import Record, Settings, track_recording
 
 TRIES = 3
 """How often a recording is tried whose process dies; the third time it is given up."""
@@ -226,10 +226,10 @@ class Summary:
         self._before: dict[Job, Record] = {}
         self.records: dict[Job, Record] = {}
 
-    def skip(self, job: Job) -> None:
-        """``job`` was whole before, as its NAME.run.json says."""
+    def skip(self, job: Job, record: Record) -> None:
+        """``job`` was whole before, as its ``record`` says."""
         self._states[job] = "skipped"
-        self._before[job] = read_json(record_path(job))
+        self._before[job] = record
 
     def add(self, done: Done) -> None:
         """Take down how a recording ended: whole, incomplete (it breaks off, or pictures are missing) or failed."""

@@ -176,12 +176,14 @@ def halved(image: Any) -> Any:
 @dataclass(frozen=True, eq=False)
 class Frame:
     """One picture of a recording: ``image`` (H, W, 3) uint8 RGB, read-only; ``index`` counted from 0;
-    ``time`` in seconds as the recording states it, or by its nominal rate where ``timed`` is False."""
+    ``time`` in seconds as the recording states it, or by its nominal rate where ``timed`` is False; ``aspect`` the
+    width of a pixel over its height, 1 but in some video files."""
 
     image: Image
     index: int
     time: float
     timed: bool = True
+    aspect: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,16 +119,13 @@ def _in_folder(folder: Path, out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _files(paths: Iterable[Path], folder: Path, out: Path) -> list[Path]:
     """The files among ``paths`` below ``folder``, sorted, without those in ``out`` where that lies below it too, and
-    without shadows; where ``out`` is one of their own folders, without what earlier runs have written there."""
-    inside = folder.resolve() in out.parents
+    without shadows; where ``out`` is ``folder``, without what earlier runs have written beside them."""
+    top = folder.resolve()
     files = [path for path in paths if path.is_file() and not is_shadow(path)]
-    results = _results(out)
-    return sorted(
-        path
-        for path in files
-        if not (inside and path.resolve().is_relative_to(out))
-        and not (results and path.name in results and path.resolve().parent == out)
-    )
+    if top in out.parents:
+        files = [path for path in files if not path.resolve().is_relative_to(out)]
+    results = {parent: _results(parent) for parent in {path.parent for path in files}} if top == out else {}
+    return sorted(path for path in files if path.name not in results.get(path.parent, ()))
 
 
 def _results(folder: Path) -> frozenset[str]:

@@ -65,9 +65,8 @@ class LandmarkModel:
 
 def model_files() -> list[Path]:
     """The landmark networks that come with the program, and those dropped in beside them: ``weights/*.onnx`` without
-    the face detector and what macOS lays beside files."""
-    files = weights_folder().glob("*.onnx")
-    return sorted(path for path in files if path.name != FACEDET and not path.name.startswith("._"))
+    the face detector and hidden files."""
+    return sorted(path for path in weights_folder().glob("[!.]*.onnx") if path.name != FACEDET)
 
 
 PRECISIONS = ("fp32", "int8")

@@ -33,7 +33,7 @@ from tracker.model import LandmarkModel, load_model
 from tracker.quality import Quality
 from tracker.sinks import Sink, open_sink
 from tracker.smoothing import OneEuro, zero_lag
-from tracker.sources import ImageFolder, Source, open_source, pixel_aspect, read_ahead, source_files
+from tracker.sources import ImageFolder, Source, open_source, read_ahead, source_files
 from tracker.tables import VERSION, Rows
 from tracker.tracking import Tracker
 from tracker.video import VideoSink, video_suffix
@@ -152,12 +152,12 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     return record
 
 
-def is_whole(job: Job, settings: Settings) -> bool:
-    """Whether NAME.run.json says that this recording, as it is now, has been tracked to its end with these settings,
-    this model and this version, and all outputs are as long as it says."""
+def whole_record(job: Job, settings: Settings) -> Record | None:
+    """NAME.run.json if it says that this recording, as it is now, has been tracked to its end with these settings, this
+    model and this version, and all outputs are as long as it says; else None."""
     try:
-        record = read_json(record_path(job))
-        return bool(
+        record: Record = read_json(record_path(job))
+        whole = (
             record["schema"] == f"landmark-tracker/run/{RUN_VERSION}"
             and record["whole"]
             and record["settings"] == _plain(asdict(settings))
@@ -166,8 +166,9 @@ def is_whole(job: Job, settings: Settings) -> bool:
             and record["input"]["measure"] == _measure(source_files(job.source))
             and all(out["bytes"] == _written(job.target.with_name(out["file"]))["bytes"] for out in record["outputs"])
         )
+        return record if whole else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -318,7 +319,7 @@ class _Run:
             attention=settings.attention,
             background=settings.background,
         )
-        rows = Rows(self._markup, settings.focal, pixel_aspect(self._source))
+        rows = Rows(self._markup, settings.focal)
         for name, path in self._paths.items():
             if name == "video":
                 sound = settings.background == "picture"

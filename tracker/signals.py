@@ -92,11 +92,14 @@ class Signals:
 _NONE = Signals(math.nan, math.nan, math.nan, (math.nan,) * 3, math.nan, math.nan, math.nan, math.nan)
 
 
-def measure(points: Array, markup: Markup, size: tuple[int, int], focal: float | None = None) -> Signals:
-    """The signals of a face with ``points`` (P, 2) in pixels of a frame of ``size`` (width, height).
+def measure(
+    points: Array, markup: Markup, size: tuple[int, int], focal: float | None = None, aspect: float = 1.0
+) -> Signals:
+    """The signals of a face with ``points`` (P, 2) in pixels of a frame of ``size`` (width, height), whose pixels are
+    ``aspect`` times as wide as high.
 
-    The camera is a pinhole with its axis through the middle of the frame, square pixels and the focal length ``focal``
-    in pixels; without one, the longer side of the frame (53 degrees from edge to edge). A wrong focal length moves the
+    The camera is a pinhole with its axis through the middle of the frame and the focal length ``focal`` in heights of a
+    pixel; without one, the longer side of the frame (53 degrees from edge to edge). A wrong focal length moves the
     distance in proportion and hardly anything else.
 
     All values are NaN for a markup that HEAD_POINTS does not have and for points that no head in front of the camera
@@ -104,6 +107,8 @@ def measure(points: Array, markup: Markup, size: tuple[int, int], focal: float |
     """
     if markup.name not in HEAD_POINTS:
         return _NONE
+    if aspect != 1:
+        points, size = (np.asarray(points) + 0.5) * (aspect, 1) - 0.5, (round(size[0] * aspect), size[1])
     camera = _camera(size, focal)
     seen = np.asarray(points, np.float64)[list(HEAD_POINTS[markup.name])]
     if not np.isfinite(seen).all():

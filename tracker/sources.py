@@ -154,7 +154,7 @@ class VideoFile:
                 if not self._timed:
                     stamp = index * step
                 if index >= start:
-                    yield Frame(self._image(picture), index, stamp, timed=stated is not None)
+                    yield Frame(self._image(picture), index, stamp, stated is not None, float(self.pixel_aspect))
             problem = reading.problem() if start <= 0 else None
             self.problem = problem and f"{self.path}: {problem}"
 
@@ -510,7 +510,8 @@ class ImageFolder:
         self.length: int | None = len(self.files)
         if not self.files:
             raise SourceError(f"{path}: no image in this folder; {', '.join(sorted(IMAGE_SUFFIXES))} can be read")
-        first = next((image for image in map(read_image, self.files) if image is not None), None)
+        self._bits = 8
+        first = next((image for image in map(self._read, self.files) if image is not None), None)
         if first is None:
             raise SourceError(f"{path}: no image here can be read, of {len(self.files)}; choose other images")
         self.size: tuple[int, int] = (first.shape[1], first.shape[0])
@@ -527,7 +528,7 @@ class ImageFolder:
         for index, file in enumerate(self.files[start:], start):
             if self._closed:
                 return
-            image = read_image(file)
+            image = self._read(file)
             if image is None:
                 unreadable.append(file)
             else:
@@ -535,6 +536,14 @@ class ImageFolder:
         if unreadable:
             more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
             self.problem = f"{unreadable[0]}{more}: not an image that can be read; it was left out"
+
+    def _read(self, file: Path) -> Image | None:
+        """Of 16 bits a channel, as bright as the pictures before."""
+        picture = _decoded(file)
+        if picture is None:
+            return None
+        self._bits = max(self._bits, _bits(picture))
+        return _rgb(picture, self._bits)
 
     def __enter__(self) -> Self:
         return self
@@ -559,11 +568,6 @@ def source_files(path: Path) -> list[Path]:
     return sorted((file for file in files if not is_shadow(file)), key=lambda file: _natural(file.name))
 
 
-def pixel_aspect(source: Source) -> Fraction:
-    """The width of a pixel over its height: 1 but in some video files."""
-    return source.pixel_aspect if isinstance(source, VideoFile) else Fraction(1)
-
-
 def is_shadow(path: Path) -> bool:
     """Whether this is one of the files that macOS lays beside others on disks of another kind, and no recording."""
     return path.name.startswith("._")
@@ -577,7 +581,13 @@ def _natural(name: str) -> tuple[list[str | int], str]:
 
 def read_image(path: Path) -> Image | None:
     """An image file as read-only RGB, or None if it cannot be read. Any path works, unlike with cv2.imread. Of 16
-    bits a channel 8 are kept: the first of as many (10, 12, 14 or 16) as a camera must have to give that picture."""
+    bits a channel the upper 8 of those are kept that a camera must have to give this picture."""
+    picture = _decoded(path)
+    return None if picture is None else _rgb(picture, _bits(picture))
+
+
+def _decoded(path: Path) -> npt.NDArray[Any] | None:
+    """The picture (H, W, 3) in BGR of 8 or 16 bits, or None."""
     if not path.is_file():  # a pipe would keep it waiting
         return None
     try:
@@ -588,13 +598,19 @@ def read_image(path: Path) -> Image | None:
     except (OSError, cv2.error) as error:
         log.info("%s: %s", path, error)
         return None
-    if image is None or _too_large(image.shape[1], image.shape[0]):
+    if image is None or image.dtype not in (np.uint8, np.uint16) or _too_large(image.shape[1], image.shape[0]):
         return None
-    if image.dtype == np.uint16:
-        spare = next(bits - 8 for bits in (10, 12, 14, 16) if image.max() < 1 << bits)
-        image = (image >> spare).astype(np.uint8)
-    if image.dtype != np.uint8:
-        return None
+    return image
+
+
+def _bits(picture: npt.NDArray[Any]) -> int:
+    """How many bits a channel has: cameras of 10, 12 and 14 write files of 16."""
+    return 8 if picture.dtype == np.uint8 else next(bits for bits in (10, 12, 14, 16) if picture.max() < 1 << bits)
+
+
+def _rgb(picture: npt.NDArray[Any], bits: int) -> Image:
+    """A picture in BGR as read-only RGB; of one of 16 bits the upper 8 of so many."""
+    image: Any = picture if picture.dtype == np.uint8 else (picture >> (bits - 8)).astype(np.uint8)
     cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     image.flags.writeable = False
     return image

@@ -11,7 +11,6 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +72,12 @@ class Row:
 class Rows:
     """The rows of one recording's results, which several tables share: each result's are made once.
 
-    ``markup`` says what the points mean, ``focal`` is the camera's focal length in pixels (see ``signals.measure``),
-    ``aspect`` the width of a pixel over its height: signals are those of the face as it is, not as it is stored.
+    ``markup`` says what the points mean, ``focal`` is the camera's focal length in pixels (see ``signals.measure``).
     """
 
-    def __init__(self, markup: Markup, focal: float | None = None, aspect: float | Fraction = 1.0) -> None:
+    def __init__(self, markup: Markup, focal: float | None = None) -> None:
         self.markup = markup
-        self._focal, self._aspect = focal, float(aspect)
+        self._focal = focal
         self._blinks: dict[int, BlinkDetector] = {}
         self._last: tuple[Result, list[Row]] | None = None
 
@@ -93,13 +91,12 @@ class Rows:
     def _made(self, result: Result) -> list[Row]:
         frame = result.frame
         head = frame.index + 1, frame.time, frame.timed
-        size = round(frame.image.shape[1] * self._aspect), frame.image.shape[0]
+        size = frame.image.shape[1], frame.image.shape[0]
         rows = []
         for face in result.faces:
             if face.points.shape != (self.markup.size, 2):
                 raise ValueError(f"this is for {self.markup.size} points, and a face has {len(face.points)}")
-            points = face.points if self._aspect == 1 else (face.points + 0.5) * (self._aspect, 1) - 0.5
-            signals = measure(points, self.markup, size, self._focal)
+            signals = measure(face.points, self.markup, size, self._focal, frame.aspect)
             blink = self._blinks.setdefault(face.id, BlinkDetector()).update(frame.time, signals.eyes)
             rows.append(Row(*head, face, signals, blink))
         return rows or [Row(*head)]

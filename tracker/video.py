@@ -17,7 +17,7 @@ from av.packet import Packet
 
 from tracker.core import Image, Result
 from tracker.files import Output, SinkError, remove
-from tracker.sources import Source, VideoFile, open_container, pixel_aspect
+from tracker.sources import Source, VideoFile, open_container
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +82,8 @@ class VideoSink(Output):
             codec.pix_fmt = "yuv420p"
             codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
             codec.color_range = _LIMITED
-            codec.sample_aspect_ratio = pixel_aspect(source)
+            if isinstance(source, VideoFile):
+                codec.sample_aspect_ratio = source.pixel_aspect
             if file and sound:
                 self._sound = _Sound(file, self._container, None if matroska else SOUND_IN_MP4)
                 self.lost_sound = self._sound.lost
