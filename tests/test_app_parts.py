@@ -129,6 +129,9 @@ def test_the_axes_of_the_head_come_out_of_the_nose() -> None:
     assert down == pytest.approx((tip[0], tip[1] + 60 / 453 * 640), abs=0.2)
     assert front[0] == pytest.approx(tip[0], abs=0.1)
     assert front[1] > tip[1]  # towards the camera, so farther from the middle of the frame
+    stored = (points + 0.5) * (0.75, 1) - 0.5  # of pixels that are wider than high
+    narrow = axis_ends(measure(stored, IBUG68, (480, 480), aspect=4 / 3), (480, 480), 4 / 3)
+    np.testing.assert_allclose(narrow, (ends + 0.5) * (0.75, 1) - 0.5, atol=0.1)
     assert axis_ends(Signals(math.nan, 0, 0, (0, 0, 500), 0, 0, 0, 0), (640, 480)) is None
 
 

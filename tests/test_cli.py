@@ -200,6 +200,14 @@ def test_who_reads_the_output_may_leave_early() -> None:
     assert models.returncode == 141
 
 
+def test_what_cannot_be_written_is_said_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main(["bench", "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_a_bad_option_is_one_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["track", "x.mp4", "--out", "o", "--max-faces", "0"])

@@ -219,3 +219,14 @@ def test_the_detector_is_no_network_for_train(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main(["train", "--out", str(tmp_path), "--network", "facedet"])
     assert build("facedet", 5).input_size == 256
+
+
+def test_a_stopped_run_says_that_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tracker.training.__main__._detector", stopped)
+    assert main(["detector", "--out", str(tmp_path)]) == 130
+    assert "goes on from the last checkpoint" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from tracker.annotations import (
     read_wflw_list,
 )
 from tracker.core import Image
-from tracker.datasets import DataError, group, protocol_300vw
+from tracker.datasets import DataError, LabelledVideo, group, protocol_300vw
 from tracker.markup import AFLW19, CELEBA5, COFW29, IBUG68, MARKUPS, WFLW98, Markup
 from tracker.training.__main__ import main
 from tracker.training.datasets import LabelledFace, held_out
@@ -401,3 +401,10 @@ def test_what_the_command_line_says_of_sets(tmp_path: Path, capsys: pytest.Captu
     assert "cat: unknown; the sets are 300w" in capsys.readouterr().err
     assert set(VALIDATION) | THINNED <= set(READERS)
     assert set(MARKUPS) >= {"aflw19", "cofw29", "wflw98"}
+
+
+def test_frames_without_leading_zeros_come_in_order(tmp_path: Path) -> None:
+    for number in range(1, 13):
+        write(tmp_path / "imgs" / f"{number}.jpg", photo())
+        write_pts(tmp_path / "annot" / f"{number}.pts", points_of(IBUG68, number))
+    assert [number for number, _ in LabelledVideo(tmp_path).frames()] == list(range(1, 13))
