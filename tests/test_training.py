@@ -1,5 +1,6 @@
 """The whole way on a tiny set made here: read, train, be killed, resume, export, load."""
 
+import json
 import re
 import signal
 import subprocess
@@ -561,6 +562,41 @@ def test_filters_of_an_aan_that_have_grown_are_made_small(data: Path, tmp_path: 
     assert (maps[0] - maps[1]).abs().max() < 0.01
     assert (points[0] - points[1]).norm(dim=-1).max() < 0.5
     assert main([*command, "--start", str(revived), "--out", str(tmp_path / "on")]) == 0
+
+
+def test_an_aan_gets_more_filters_and_finds_the_same_points_at_first(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, wide, on = tmp_path / "run", tmp_path / "wide", tmp_path / "on"
+    command = ["train", "--data", str(data), *COMMON, "--network", "aan", "--steps", "1"]
+    shipped = weights_folder() / "aan-68.safetensors"
+    assert main([*command, "--rate", "1e-9", "--start", str(shipped), "--out", str(run)]) == 0
+    before = open_run(run)[3]
+    widths = [width + 16 for width in before.widths]
+    assert (
+        main(["revive", str(run), "--data", str(data), "--out", str(wide), "--widths", ",".join(map(str, widths))]) == 0
+    )
+    after = open_run(wide)[3]
+    assert [block.spatial[0].out_channels for block in after.blocks] == widths
+    faces = read_300w(data / "300w")
+    crops = np.stack([oracle_crop(face.points, 1.25, 128).cut(face.image) for face in faces])
+    inputs = normalised(torch.from_numpy(crops).permute(0, 3, 1, 2), Run())
+    with torch.inference_mode():
+        old, new = before(inputs), after(inputs)
+    assert set(new) == set(old)
+    assert (old["points"] - new["points"]).norm(dim=-1).max() < 0.01
+    for level in range(4):
+        assert (old[f"attention_{level}"] - new[f"attention_{level}"]).abs().max() < 0.01
+    for branch, wider in zip(before.branches, after.branches, strict=True):
+        assert torch.allclose(branch.weight * branch.scale, (wider.weight * wider.scale)[:, : branch.in_features])
+        assert not wider.weight[:, branch.in_features :].any()
+    options = ["--options", json.dumps({"widths": widths})]
+    assert main([*command, "--steps", "2", "--start", str(wide), "--out", str(on), *options]) == 0
+    learnt = open_run(on)[0]["network"]
+    assert learnt["blocks.1.reduce.0.weight"][: before.widths[1], 4 * before.widths[0] :].any(), "new ones are read"
+    for widths_, said in (("8,8,8,8", "none smaller"), ("64,64", "give four")):
+        assert main(["revive", str(run), "--data", str(data), "--out", str(wide), "--widths", widths_]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_models_are_compared_on_the_validation_faces(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

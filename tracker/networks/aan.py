@@ -135,7 +135,7 @@ class AAN(nn.Module):
         super().__init__()
         if len(widths) != 4:
             raise ValueError(f"four blocks have four widths, not {len(widths)}")
-        self.residual = residual
+        self.widths, self.residual = tuple(widths), residual
         self.stem = convolution(3, 32, 5, stride=2)
         outputs = [4 * width for width in widths]
         inputs = [32, *outputs[:-1]]

@@ -68,6 +68,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     reviving.add_argument("run", type=Path, help="the folder given to train --out")
     reviving.add_argument("--out", type=Path, required=True, help="folder for what another run may --start with")
+    reviving.add_argument(
+        "--widths",
+        type=lambda text: tuple(map(int, text.split(","))),
+        default=(),
+        metavar="A,B,C,D",
+        help="an AAN: filters of its four blocks from now on, no fewer than it has",
+    )
     refining = commands.add_parser("refine", parents=[data], help="retrain a run's last layer part by part")
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
@@ -159,7 +166,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "refine":
             _refine(given)
         elif given.command == "revive":
-            print(revive(given.run, given.out, _parted(_fine_set(given.run), given)[0]), "channels renewed")
+            faces, _ = _parted(_fine_set(given.run), given)
+            print(revive(given.run, given.out, faces, given.widths), "channels renewed")
         elif given.command == "ablations":
             print("\n".join(ablate(*_parted("300w", given), given.out, given.steps, given.seed)))
         elif given.command == "caps":

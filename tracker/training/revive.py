@@ -1,5 +1,5 @@
-"""A network that has learnt for long, made able to learn on: its filters are small again, and those channels of a
-TRNet-20 that no face switches on any more get new weights."""
+"""A network that has learnt for long, made able to learn on: its filters are small again, those channels of a TRNet-20
+that no face switches on any more get new weights, and an AAN may get more filters than it had."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from tracker.networks.aan import AAN
+from tracker.networks.aan import AAN, Attention, Bottleneck, Wide
 from tracker.networks.trnet import ResidualUnit, TRNet20
 from tracker.training.augment import augmented
 from tracker.training.datasets import LabelledFace
@@ -34,15 +34,23 @@ SMALL = 0.12
 they are, the less of them does a step of Adam change; their size itself means nothing."""
 
 
-def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
+def revive(folder: Path, out: Path, faces: Sequence[LabelledFace], widths: Sequence[int] = ()) -> int:
     """Scale filters of the averaged network of the run in ``folder`` that have grown back to ``SMALL``, give the dead
     channels of a TRNet-20 new random weights, for each input of the size of their neighbours', and write it to ``out``
     as a run for ``train --start``; how many dead channels there were. What comes after a new channel does not read it
-    yet, so that the points stay nearly what they were. AAN has no dead channels. TrainingError when there is no run of
-    such a network, or no face."""
+    yet, so that the points stay nearly what they were. AAN has no dead channels, but may become one of larger
+    ``widths``: its new filters are random, and what it had does not read them yet. TrainingError when there is no run
+    of such a network, no face, or when these are not four widths of an AAN, none smaller than before."""
     saved, run, markup, network = open_run(folder)
     if not isinstance(network, TRNet20 | AAN):
         raise TrainingError(f"{folder}: holds neither a TRNet-20 nor an AAN, the networks to revive")
+    if widths:
+        had = network.widths if isinstance(network, AAN) else ()
+        if len(widths) != len(had) or any(new < old for new, old in zip(widths, had, strict=True)):
+            there = f"is an AAN of {','.join(map(str, had))}" if had else "is no AAN"
+            raise TrainingError(
+                f"--widths {','.join(map(str, widths))}: give four, none smaller than before; {folder} {there}"
+            )
     require_faces(folder, markup, faces)
     crops, size = [], network.input_size
     for index, face in enumerate(tqdm(faces[:: -(-len(faces) // FACES)], unit=" faces", desc="revive")):
@@ -54,6 +62,10 @@ def revive(folder: Path, out: Path, faces: Sequence[LabelledFace]) -> int:
     renewed = _renewed(network, _dead(network, inputs)) if isinstance(network, TRNet20) else {}
     _settle(renewed, network, inputs)
     _shrink(network)
+    if widths:
+        assert isinstance(network, AAN)
+        saved["run"]["options"] = {**run.options, "widths": list(widths)}
+        network = _widened(network, AAN(markup.size, **saved["run"]["options"]).eval(), inputs)
     ignored(out)
     write_checkpoint(out, saved | {"network": network.state_dict(), "average": network.state_dict(), "step": 0})
     return sum(int(new.sum()) for new in renewed.values())
@@ -142,6 +154,63 @@ def _shrink(network: nn.Module) -> None:
         convolution.weight *= scale
         normalisation.running_mean *= scale
         normalisation.running_var *= scale.square()
+
+
+@torch.no_grad()
+def _widened(network: AAN, wider: AAN, inputs: Tensor) -> AAN:
+    """``wider`` with the weights of ``network`` for its first filters, which do not read the others; those are random,
+    as large as these are, and read everything."""
+    renewed: dict[nn.Module, Tensor] = {}
+    _copied(wider.stem, network.stem, renewed)
+    for level, (block, old) in enumerate(zip(wider.blocks, network.blocks, strict=True)):
+        assert isinstance(block, Bottleneck)
+        assert isinstance(old, Bottleneck)
+        width, inside = _parts(block.spatial)[0].in_channels, torch.arange(_parts(old.spatial)[0].in_channels)
+        came = torch.arange(_parts(old.reduce)[0].in_channels)
+        _copied(block.reduce, old.reduce, renewed, came)
+        _copied(block.spatial, old.spatial, renewed, inside)
+        _copied(block.expand, old.expand, renewed, torch.cat([inside, width + came]))
+        if network.attention:
+            ours, theirs = wider.attention[level], network.attention[level]
+            assert isinstance(ours, Attention)
+            assert isinstance(theirs, Attention)
+            _copied(ours.score, theirs.score, renewed, torch.arange(_parts(theirs.score)[0].in_channels))
+        if network.branches:
+            _read_first(wider.branches[level], network.branches[level])
+    for ours, theirs in zip(wider.embedding.children(), network.embedding.children(), strict=True):
+        if isinstance(ours, nn.BatchNorm1d):
+            for value, before in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+                value[: len(before)].copy_(before) if before.ndim else value.copy_(before)
+        elif isinstance(ours, Wide):
+            _read_first(ours, theirs)
+    wider.linear.load_state_dict(network.linear.state_dict())
+    _settle(renewed, wider, inputs)
+    return wider
+
+
+def _copied(writer: nn.Module, old: nn.Module, renewed: dict[nn.Module, Tensor], reads: Tensor | None = None) -> None:
+    """Give ``writer``, a convolution with its normalisation, the filters of ``old`` as its first ones, which read the
+    inputs ``reads`` only; the others get random ones of their size, and ``renewed`` says which these are."""
+    (convolution, normalisation), (before, before_normalisation) = _parts(writer), _parts(old)
+    count = before.out_channels
+    convolution.weight.normal_(std=float(before.weight.square().mean().sqrt()))
+    convolution.weight[:count] = 0
+    places = torch.arange(before.in_channels) if reads is None else reads
+    convolution.weight[:count, places] = before.weight
+    for value, theirs in zip(
+        normalisation.state_dict().values(), before_normalisation.state_dict().values(), strict=True
+    ):
+        value[:count].copy_(theirs) if theirs.ndim else value.copy_(theirs)
+    renewed[writer] = torch.arange(convolution.out_channels) >= count
+
+
+def _read_first(layer: nn.Module, old: nn.Module) -> None:
+    """Let ``layer`` read the first of its inputs as ``old`` does, and the others not at all."""
+    assert isinstance(layer, Wide)
+    assert isinstance(old, Wide)
+    layer.weight.zero_()
+    layer.weight[:, : old.in_features] = old.weight * (old.scale / layer.scale)
+    layer.bias.copy_(old.bias)
 
 
 def _writers(network: nn.Module) -> list[nn.Module]:
