@@ -39,10 +39,11 @@ FIVE_APART = 0.08
 TEACHER_APART = 0.06
 """Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
 
-TEACHER_SHARE = 0.7
-"""Weight of the teachers' points beside the model's, whose errors are others: on the validation faces of 300-W the mean
-of two teachers has an error of 4.15 %, trnet-68 (version 10) by its one view and the mirror image 4.31, all together
-between 4.09 and 4.10 for weights of 0.6 to 0.8; by all ``VIEWS`` 4.30, and together the same (a script)."""
+TEACHER_SHARE = 0.6
+"""Weight of the teachers' points beside the model's, whose errors are others: on the validation faces of 300-W one
+teacher has an error of 4.19 %, trnet-68 (version 11) by its one view and the mirror image 4.22, both together 4.08 for
+weights of 0.5 and 0.6 and 4.09 for 0.7; two teachers (4.15) and version 10 (4.31) between 4.09 and 4.10 for 0.6 to 0.8,
+with version 10 by all ``VIEWS`` (4.30) the same (scripts)."""
 
 Labeller = Callable[[Image, Points], Points | None]
 """An image and about where the points of a face are, to points that are better; None where it finds none."""
