@@ -113,6 +113,8 @@ class Reader:
         """Read from the last place sought, to the end or to the next seek."""
         with self._changed:
             start, turn = self._start, self._turn
+        if start > 0 and isinstance(source, VideoFile) and source.times is not None:
+            start = min(start, len(source.times) - 1)  # a container may promise more than there is
         frames = source.frames(start) if isinstance(source, VideoFile | ImageFolder) else iter(source)
         for read in _timed(frames):
             if not self._put(read, turn, source.live):

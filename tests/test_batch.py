@@ -3,10 +3,12 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 import subprocess
 import sys
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from tracker.backends import Spec
 from tracker.batch import Done, Progress, run
 from tracker.detector import Detector
 from tracker.jobs import InputError, Job, jobs, shard
-from tracker.recording import Settings
+from tracker.recording import Settings, whole_record
 from tracker.sources import VideoFile
 
 
@@ -127,7 +129,10 @@ def test_inputs_are_found_and_their_structure_is_kept(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    (tmp_path / "list.txt").write_text("# a list\n\nelse/four.mp4\n  in/c  \nin/a/**/*.mp4\n", encoding="utf-8")
+    (tmp_path / "list.txt").write_text(
+        "\ufeffelse/four.mp4\n# a list with a mark before it, as Notepad writes\n\n  in/c  \nin/a/**/*.mp4\n",
+        encoding="utf-8",
+    )
 
     def found(*inputs: str, out: str = "out") -> dict[str, str]:
         todo = jobs([tmp_path / text for text in inputs], tmp_path / out)
@@ -290,6 +295,49 @@ def test_a_recording_that_is_not_whole_is_repeated(tmp_path: Path) -> None:
     assert json_of(record)["problem"] == first["problem"]
     path.write_bytes(whole)
     assert track(*words) == 0
+
+
+def test_results_of_another_recording_are_not_written_over(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = tmp_path / "cam1" / "talk.mp4", tmp_path / "cam2" / "talk.mp4"
+    for path, clip in ((first, "clip00"), (second, "clip01")):
+        path.parent.mkdir()
+        shutil.copyfile(next(clips.rglob(f"{clip}.*")), path)
+    out = tmp_path / "out"
+    assert track(first, "--out", out) == 0
+    before = (out / "talk.csv").read_bytes()
+    assert track(second, "--out", out) == 2
+    assert "cam1" in capsys.readouterr().err
+    assert (out / "talk.csv").read_bytes() == before
+    assert track(first, "--out", out) == 0, "its own may be"
+    first.unlink()
+    assert track(second, "--out", out) == 0, "of which there is no other any more"
+
+
+def test_times_that_jump_back_are_noted(tmp_path: Path) -> None:
+    part = encode(tmp_path / "part.ts", times=10).read_bytes()
+    (tmp_path / "joined.ts").write_bytes(part + part)
+    assert track(tmp_path / "joined.ts", "--out", tmp_path / "out", "--detector", "near") == 0
+    record = json_of(tmp_path / "out" / "joined.run.json")
+    assert record["quality"]["frames"] == 20
+    assert any("jump back (1 in all)" in note for note in record["notes"])
+
+
+def test_what_was_made_beside_a_recording_is_none_while_it_is_made_anew(tmp_path: Path) -> None:
+    source = encode(tmp_path / "talk.mkv", times=20)
+    (job,) = jobs([tmp_path], tmp_path)
+    for settings in (Settings(formats=("csv", "video")), Settings(formats=("csv",))):
+        with closing(run([job], settings)) as events:
+            for event in events:
+                if settings.formats == ("csv",) and isinstance(event, Progress) and event.frames == 5:
+                    break
+    assert (tmp_path / "talk.mp4").exists()
+    assert [one.source for one in jobs([tmp_path], tmp_path)] == [source]
+    assert whole_record(job, Settings(formats=("csv", "video"))) is None
+    record = json_of(tmp_path / "talk.run.json")
+    assert not record["whole"]
+    assert "tracked anew" in record["problem"]
 
 
 def test_pictures_that_come_later_are_tracked_and_results_beside_them_are_none(

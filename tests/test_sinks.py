@@ -112,7 +112,7 @@ def test_times_that_stand_still_or_go_back_are_moved_on(tmp_path: Path) -> None:
             sink.write(Result(Frame(frame.image, frame.index, time), ()))
     frames = list(VideoFile(tmp_path / "out.mp4"))
     assert [number_in(frame.image) for frame in frames] == list(range(8))
-    assert [frame.time for frame in frames] == pytest.approx([1, 1, 1, 1, 1.1, 1.1, 1.2, 1.3], abs=1e-4)
+    assert [frame.time for frame in frames] == pytest.approx([1, 1, 1, 1.1, 1.1, 1.1, 1.2, 1.3], abs=1e-4)
     assert np.all(np.diff([frame.time for frame in frames]) > 0)
 
 
@@ -168,6 +168,21 @@ def test_sound_in_a_transport_stream_keeps_its_time(tmp_path: Path) -> None:
     copied, copied_start, copied_end = sound_of(tmp_path / "out.mp4", ["aac"])
     assert len(copied) == len(packets)  # each without the header that only this container needs
     assert (copied_start, copied_end) == pytest.approx((start, end), abs=2e-3)
+
+
+def test_times_that_jump_back_go_on_with_pictures_and_sound(tmp_path: Path) -> None:
+    part = encode(tmp_path / "part.ts", sound="aac").read_bytes()
+    path = tmp_path / "a.ts"
+    path.write_bytes(part + part)  # as some recorders leave their files, put together
+    copy(VideoFile(path), tmp_path / "out.mp4")
+    frames = list(VideoFile(tmp_path / "out.mp4"))
+    assert [number_in(frame.image) for frame in frames] == [*range(30), *range(30)]
+    assert np.diff([frame.time for frame in frames]) == pytest.approx(np.full(59, 0.1), abs=1e-3)
+    packets, start, _ = sound_of(tmp_path / "part.ts", ["aac"])
+    copied, copied_start, copied_end = sound_of(tmp_path / "out.mp4", ["aac"])
+    assert 2 * len(packets) - 3 <= len(copied) <= 2 * len(packets)
+    assert copied_start == pytest.approx(start, abs=2e-3)
+    assert copied_end == pytest.approx(start + 6, abs=0.1)
 
 
 def test_sound_that_mp4_does_not_carry_is_left_out_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

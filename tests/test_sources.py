@@ -80,6 +80,19 @@ def test_a_stream_with_its_own_start_keeps_it(tmp_path: Path, name: str, codec: 
     assert np.diff([frame.time for frame in frames]) == pytest.approx(np.full(29, 0.04), abs=1e-4)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_stream_that_was_put_together_or_cut_anywhere_is_sought_as_it_is_played(tmp_path: Path, cut: bool) -> None:
+    data = encode(tmp_path / "a.ts", rate=25, times=60, options={"g": "15"}).read_bytes()
+    path = tmp_path / "b.ts"
+    path.write_bytes(data[len(data) // 188 // 3 * 188 :] if cut else data + data)  # TS comes in packets of 188 bytes
+    source = VideoFile(path)
+    whole = [(frame.time, number_in(frame.image)) for frame in source]
+    assert 20 < len(whole) < 60 if cut else len(whole) == 120
+    for start in (1, 9, 20, len(whole) - 1):
+        rest = [(frame.index, frame.time, number_in(frame.image)) for frame in source.frames(start)]
+        assert rest == [(index, *whole[index]) for index in range(start, len(whole))]
+
+
 @pytest.mark.parametrize("name", RAW)
 def test_a_file_without_times_is_played_at_its_nominal_rate_and_says_so(tmp_path: Path, name: str) -> None:
     source = VideoFile(encode(tmp_path / name, **RAW[name]))

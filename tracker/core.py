@@ -31,6 +31,10 @@ Image = npt.NDArray[np.uint8]
 """(H, W, 3) uint8 RGB."""
 
 
+MUDDLED = 0.1
+"""Seconds up to which a time before the last is a file's disorder and no jump."""
+
+
 class TrackerError(Exception):
     """Base of every error a user can cause; its message is one line: what is wrong, where, what to do."""
 

@@ -138,13 +138,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_text(path: Path, most: int = LONGEST) -> str:
-    """The text of a file. Raises OSError, and ValueError for what is no text in UTF-8 or longer than ``most`` bytes."""
+    """The text of a file, without the mark that some programs write before it. Raises OSError, and ValueError for what
+    is no text in UTF-8 or longer than ``most`` bytes."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("not a file")
     if status.st_size > most:
         raise ValueError(f"{status.st_size} bytes, and {most} are the limit")
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8-sig")
 
 
 def read_json(path: Path) -> Any:

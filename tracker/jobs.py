@@ -39,6 +39,11 @@ class Job:
     target: Path
 
 
+def record_path(job: Job) -> Path:
+    """NAME.run.json, which says what the recording was made into."""
+    return job.target.with_name(job.target.name + ".run.json")
+
+
 def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
     """One job for every recording in ``inputs``, with its outputs in ``folder``.
 
@@ -46,7 +51,8 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
     a folder of pictures is one recording, and pictures count only where there are no videos), a pattern with ``*``,
     ``?``, ``[...]`` or ``**`` (the structure below its fixed part is kept), or a ``.txt`` file with one input a line,
     relative to the list; a list that other lists name too is read once. A search leaves out ``folder`` where it comes
-    across it. No result is written outside ``folder``. InputError names what is not there.
+    across it. No result is written outside ``folder``. InputError names what is not there, and a recording whose
+    results would take the place of another's.
     """
     lists: set[Path] = set()
     try:
@@ -64,8 +70,26 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
         result.append(Job(source, folder / (relative if stems[_on_disk(bare)] > 1 else bare)))
     targets = Counter(_on_disk(job.target) for job in result)
     if clashes := [job.source for job in result if targets[_on_disk(job.target)] > 1]:
-        raise InputError(f"{clashes[0]}: would be written to the same file as {clashes[1]}; give them one by one")
+        raise InputError(
+            f"{clashes[0]}: would be written to the same file as {clashes[1]}; give the folder above both, or each by "
+            "itself with another folder for its results"
+        )
+    for job in result:
+        if other := _another(job):
+            raise InputError(
+                f"{job.source}: would be written over the results of {other} in {folder}; choose another folder"
+            )
     return result
+
+
+def _another(job: Job) -> Path | None:
+    """The other recording, if it is still there, whose results have the names of those of ``job``."""
+    record = record_path(job)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        source = Path(read_json(record)["input"]["path"])
+        if source.exists() and not source.samefile(job.source):
+            return source
+    return None
 
 
 def _bare(source: Path, relative: Path) -> Path:

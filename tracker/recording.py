@@ -22,11 +22,11 @@ import numpy.typing as npt
 import onnxruntime
 
 from tracker._version import __version__
-from tracker.core import Box, Face, Frame, Image, Result
+from tracker.core import MUDDLED, Box, Face, Frame, Image, Result
 from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
 from tracker.files import Bytes, SinkError, read_json, remove, write_json
-from tracker.jobs import InputError, Job
+from tracker.jobs import InputError, Job, record_path
 from tracker.markup import Markup
 from tracker.metrics import inter_pupil
 from tracker.model import LandmarkModel, load_model
@@ -111,10 +111,6 @@ def _machine(
     return loaded, finder, digests
 
 
-def record_path(job: Job) -> Path:
-    return job.target.with_name(job.target.name + ".run.json")
-
-
 def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | None], None, Record]:
     """Track one recording and write its outputs: a generator of the frames done and to be done (None: unknown), which
     returns what it also writes to NAME.run.json. When it is closed early, what was written stays as ``.part``.
@@ -126,7 +122,7 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     with open_source(job.source) as source:
         run = _Run(job, settings, model, source)  # may be refused, and then nothing has changed
         try:
-            remove(record_path(job))
+            _no_longer_whole(job)
         except OSError as error:
             raise SinkError(f"{record_path(job)}: {error.strerror}; choose another folder for the results") from error
         try:
@@ -150,6 +146,19 @@ def track_recording(job: Job, settings: Settings) -> Generator[tuple[int, int | 
     }
     write_json(record_path(job), record)
     return record
+
+
+def _no_longer_whole(job: Job) -> None:
+    """Let the record of an earlier run, if there is one, say that its outputs are being replaced. What they are it goes
+    on saying, so that they are not taken for recordings. Raises OSError and SinkError."""
+    try:
+        record = read_json(record_path(job))
+        problem = f"{job.source}: it was to be tracked anew, and that has not ended; run it again"
+        before = {**record, "whole": False, "problem": problem}
+    except (OSError, ValueError, TypeError):
+        remove(record_path(job))
+    else:
+        write_json(record_path(job), before)
 
 
 def whole_record(job: Job, settings: Settings) -> Record | None:
@@ -216,6 +225,7 @@ class _Run:
         self._measured = _measure(source.files if isinstance(source, ImageFolder) else [job.source])
         self._first: float | None = None
         self._last: float | None = None
+        self._jumps = 0
         self._timed = True
         self._sheet: list[tuple[Image, tuple[Heat, ...]]] = []
         self._every = 1  # of how many frames one is kept for the sheet
@@ -267,6 +277,8 @@ class _Run:
         problem, quality = self._source.problem, self._quality.summary()
         if not self._timed:
             self._notes.append("the recording states no times: they are counted from its nominal rate")
+        if self._jumps:
+            self._notes.append(f"its times jump back ({self._jumps} in all): faces begin anew there, and have other ids")
         outputs = [
             {"file": path.name, "format": name, "schema": f"landmark-tracker/{name}/{VERSION}", **_written(path)}
             for name, path in self._paths.items()
@@ -343,6 +355,7 @@ class _Run:
         before = perf_counter()
         frame = result.frame
         self._first = frame.time if self._first is None else self._first
+        self._jumps += self._last is not None and frame.time < self._last - MUDDLED
         self._last, self._timed = frame.time, self._timed and frame.timed
         if self._settings.attention and result.faces and self._quality.frames % self._every == 0:
             face = result.faces[0]

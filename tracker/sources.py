@@ -34,7 +34,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from tracker.core import Frame, Image, TrackerError
+from tracker.core import MUDDLED, Frame, Image, TrackerError
 from tracker.streams import StreamCapture, shown
 
 if TYPE_CHECKING:  # in the standard library from Python 3.11
@@ -121,6 +121,7 @@ class VideoFile:
             aspect = stream.sample_aspect_ratio or Fraction(1)
             on_side = _turn(first) in (90, 270)
             self.size = (first.height, first.width) if on_side else (first.width, first.height)
+            self._start = first.pts
             self.pixel_aspect = 1 / aspect if on_side else aspect
 
     def __iter__(self) -> Iterator[Frame]:
@@ -161,21 +162,32 @@ class VideoFile:
     @cached_property
     def times(self) -> npt.NDArray[np.float64] | None:
         """Presentation times (N,) of all pictures in seconds, in order, read from the packets without decoding; None
-        where the file does not give every one."""
+        where the file does not give every one, or they jump back. Those before the first picture that can be decoded,
+        as in a stream that was cut anywhere, do not count."""
         container, stream = self._open()
         with container:
             if not self._timed or stream.time_base is None:
                 return None
             in_places = container.format.name == "avi"
             ticks: list[int | None] = []
+            last: int | None = None
             try:
                 for packet in container.demux(stream):
                     if packet.size and not packet.is_discard:
                         ticks.append(packet.dts if in_places else packet.pts)
+                        now = last if packet.dts is None else packet.dts
+                        if last is not None and now is not None and (last - now) * stream.time_base > MUDDLED:
+                            return None
+                        last = now
             except av.error.FFmpegError as error:
                 log.info("%s: %s", self.path, error)
             known = [tick for tick in ticks if tick is not None]
-            return np.sort(np.array(known)) * float(stream.time_base) if known and len(known) == len(ticks) else None
+            if not known or len(known) < len(ticks):
+                return None
+            if self._start is not None and not in_places:
+                known = [tick for tick in known if tick >= self._start]
+            self.length = len(known)
+            return np.sort(np.array(known)) * float(stream.time_base)
 
     def __enter__(self) -> Self:
         return self

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import numpy as np
 
-from tracker.core import Box, Crop, Face, Frame, Image, Points, Result
+from tracker.core import MUDDLED, Box, Crop, Face, Frame, Image, Points, Result
 from tracker.detector import Detection, Detector, expected
 from tracker.model import LandmarkModel
 from tracker.smoothing import OneEuro
@@ -33,8 +33,6 @@ AGREEMENT = 0.024
 between faces and textures for TRNet-68, which tests/test_tracking.py holds it to."""
 MEMORY = 2.0
 """Seconds after a loss within which a face at the same place gets its id back."""
-MUDDLED = 0.1
-"""Seconds up to which a time before the last is a file's disorder and no jump."""
 FAR = 0.06
 """Way of a face from one frame to the next, in sides of its crop, from which on it is expected to go on so; as far off
 is a crop that a face is not to be located in."""

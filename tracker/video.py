@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 
-from tracker.core import Image, Result
+from tracker.core import MUDDLED, Image, Result
 from tracker.files import Output, SinkError, remove
 from tracker.sources import Source, VideoFile, open_container
 
@@ -31,8 +31,9 @@ class VideoSink(Output):
 
     The pictures have the size of the source's (an odd side gets one more pixel by repeating the edge; pictures of
     another size are scaled to fit, on black) and its presentation times, whether the rate varies or the start is not
-    zero; times that do not increase are moved on by the least there is, and a recording that starts before zero starts
-    at zero. The sound of a VideoFile is copied without encoding it again, up to a second after the last picture.
+    zero; times that do not increase are moved on by the least there is, a recording that starts before zero starts at
+    zero, and one whose times jump back (files put together) goes on where it was. The sound of a VideoFile is copied
+    without encoding it again, up to a second after the last picture.
 
     ``lost_sound`` is None, or names the codec of sound that MP4 does not carry and that was therefore left out; a
     Matroska file carries any (see ``video_suffix``), with times to the millisecond. ``crf`` is x264's quality, from 0
@@ -65,6 +66,7 @@ class VideoSink(Output):
         self._least = _TICKS // 1000 if matroska else 1  # between two pictures
         self._step = round(_TICKS / (source.rate or 30.0))
         self._shift = 0.0  # seconds, from the source's times to the file's
+        self._before: float | None = None  # the shift before the last jump back, until that has proved to be none
         self._last: int | None = None  # ticks at which the last picture is shown
         self._sound: _Sound | None = None
         with self._writing():
@@ -96,16 +98,29 @@ class VideoSink(Output):
         image = _fitted(self._draw(result), self._size)
         if self._last is None:
             self._shift = max(0.0, -result.frame.time)
-        ticks = round((result.frame.time + self._shift) * _TICKS)
-        if self._last is not None:
-            ticks = max(ticks, self._last + self._least)
-        self._last = ticks
+        ticks = self._placed(result.frame.time)
         with self._writing():
             rgb = av.VideoFrame.from_numpy_buffer(image, "rgb24")
             picture = rgb.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             picture.pts = ticks
             picture.time_base = Fraction(1, _TICKS)
             self._mux(self._stream.encode(picture))
+
+    def _placed(self, time: float) -> int:
+        """The ticks at which the next picture is shown, of ``time`` in the source."""
+        ticks = round((time + self._shift) * _TICKS)
+        if self._last is not None:
+            back = self._last - MUDDLED * _TICKS
+            if self._before is not None and (time + self._before) * _TICKS >= back:  # one wrong time alone
+                self._shift, self._before = self._before, None
+                ticks = round((time + self._shift) * _TICKS)
+            elif ticks < back:
+                self._before = self._shift
+                self._shift += (self._last + self._step - ticks) / _TICKS
+                ticks = self._last + self._step
+            ticks = max(ticks, self._last + self._least)
+        self._last = ticks
+        return ticks
 
     def close(self) -> None:
         """Finish the file and give it its name. Raises SinkError, also when no picture was written."""
@@ -153,7 +168,10 @@ class _Sound:
     def __init__(self, path: Path, output: OutputContainer, codecs: frozenset[str] | None) -> None:
         self._input = open_container(path)
         self._outputs: dict[int, AudioStream] = {}
-        self._last: dict[int, int] = {}  # by stream, the decoding time of its last packet
+        self._read: dict[int, int] = {}  # by stream, the decoding time of its last packet
+        self._written: dict[int, int] = {}  # and that time in the other file
+        self._shift: float | None = None  # seconds, of the packets read by now
+        self._jumped = False  # to a time before, where the pictures are still to follow
         lost = []
         for stream in self._input.streams.audio:
             codec = _codec_of(stream)
@@ -168,25 +186,32 @@ class _Sound:
         self._next = self._advance()
 
     def packets(self, until: float, shift: float) -> Iterator[Packet[Any]]:
-        """The packets up to ``until`` seconds in the file to be, which are ``shift`` seconds later than in this one."""
+        """The packets up to ``until`` seconds in the file to be, in which the pictures are ``shift`` seconds later than
+        in this one. Where the times of the sound jump back it waits for the pictures to do so."""
         while self._next is not None:
             packet, dts = self._next
-            ticks = round(shift / packet.time_base)
-            if (dts + ticks) * packet.time_base > until:
+            if self._shift is None or (self._jumped and shift != self._shift):
+                self._shift, self._jumped = shift, False
+            ticks = round(self._shift / packet.time_base)
+            if self._jumped or (dts + ticks) * packet.time_base > until:
                 return
             self._next = self._advance()
+            if dts + ticks <= self._written.get(packet.stream_index, dts + ticks - 1):
+                continue
+            self._written[packet.stream_index] = dts + ticks
             packet.pts = ticks + (dts if packet.pts is None else packet.pts)
             packet.dts = ticks + dts
             packet.stream = self._outputs[packet.stream_index]
             yield packet
 
     def _advance(self) -> tuple[Packet[Any], int] | None:
-        """The next packet that can be copied, with its decoding time: it has to come after the last of its stream."""
+        """The next packet that can be copied, with its decoding time."""
         try:
             for packet in self._packets:
-                dts, last = packet.dts, self._last.get(packet.stream_index)
-                if packet.stream_index in self._outputs and dts is not None and (last is None or dts > last):
-                    self._last[packet.stream_index] = dts
+                dts, before = packet.dts, self._read.get(packet.stream_index)
+                if packet.stream_index in self._outputs and dts is not None:
+                    self._read[packet.stream_index] = dts
+                    self._jumped |= before is not None and (before - dts) * packet.time_base > MUDDLED
                     return packet, dts
         except av.error.FFmpegError as error:
             log.warning("%s: its sound breaks off: %s", self._input.name, error)
