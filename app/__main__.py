@@ -129,8 +129,10 @@ def _opened(given: argparse.Namespace) -> Window:
     from app.settings import load
     from app.window import Window
 
-    settings = load()
-    return Window(replace(settings, model=given.model) if given.model else settings)
+    settings, model = load(), given.model
+    if model and Path(model).suffix in (".onnx", ".safetensors"):
+        model = str(Path(model).absolute())  # it is remembered, and the next start may be from elsewhere
+    return Window(replace(settings, model=model) if model else settings)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -206,10 +206,11 @@ class BatchWindow(QWidget):
 
     def add(self, paths: Sequence[Path]) -> None:
         """Put recordings at the end of the queue: files, folders of recordings or of pictures."""
+        if self.running:
+            self.message.setText("The queue is at work: add these when it has ended or been cancelled")
+            return
         problems = []
         for path in paths:
-            if self.running:
-                continue
             try:
                 new = {job.source for job in jobs([path], self.out)}
             except TrackerError as error:
@@ -251,7 +252,7 @@ class BatchWindow(QWidget):
             self.worker.wait(patience)
 
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        if event and dragged_files(event):
+        if event and not self.running and dragged_files(event):
             event.acceptProposedAction()
 
     def dropEvent(self, event: QDropEvent | None) -> None:

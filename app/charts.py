@@ -41,6 +41,11 @@ class StripChart(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(420, 110)
 
+    @property
+    def lack(self) -> str:
+        """Why there are no lines, where there are none."""
+        return "not measured with these points" if self._history.met(self._whole) else "no face yet"
+
     def show_history(self, history: History, whole: bool) -> None:
         self._history, self._whole = history, whole
         self.update()
@@ -62,7 +67,7 @@ class StripChart(QWidget):
         self._draw_frame(painter, area, (low, high), text, faint)
         if not known.size:
             painter.setPen(faint)
-            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, "no face yet")
+            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, self.lack)
         first, last = (0.0, 1.0) if self._whole else (-SPAN, 0.0)
         x = area.x() + (times - first) / (last - first) * area.width()
         for (_, _, colour), column in zip(self._series, columns.T, strict=True):

@@ -23,7 +23,7 @@ class History:
     file of ``length`` frames those of every frame seen. ``length`` is a hint: tables grow when there are more."""
 
     def __init__(self, length: int | None = None) -> None:
-        self._recent: deque[tuple[float, tuple[float, ...]]] = deque()
+        self._recent: deque[tuple[float, tuple[float, ...], bool]] = deque()  # time, values, whether there was a face
         self._whole = length is not None
         self._length = length or 0
         self._found = np.zeros(self._length, np.uint8)
@@ -48,7 +48,7 @@ class History:
                 values = (signals.eyes, signals.mouth_openness, signals.yaw, signals.pitch, signals.roll)
             if self._recent and not 0 < sample.time - self._recent[-1][0] < SPAN:
                 self._recent.clear()
-            self._recent.append((sample.time, values))
+            self._recent.append((sample.time, values, signals is not None))
             while sample.time - self._recent[0][0] > SPAN:
                 self._recent.popleft()
             self.index = sample.index
@@ -59,8 +59,12 @@ class History:
         """Seconds before the newest frame (n,), from -30 to 0, and the values (n, 5)."""
         if not self._recent:
             return np.empty(0), np.empty((0, len(SERIES)))
-        times = np.array([time for time, _ in self._recent])
-        return times - times[-1], np.array([values for _, values in self._recent])
+        times = np.array([time for time, _, _ in self._recent])
+        return times - times[-1], np.array([values for _, values, _ in self._recent])
+
+    def met(self, whole: bool) -> bool:
+        """Whether there was a face, measured or not, in the ``whole`` file or in the last half minute."""
+        return bool((self.found == FOUND).any()) if whole else any(face for _, _, face in self._recent)
 
     def _keep(self, index: int, found: int, values: tuple[float, ...]) -> None:
         if index >= len(self._found):

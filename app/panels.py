@@ -171,6 +171,7 @@ class AttentionPanel(QWidget):
         self._maps: tuple[npt.NDArray[np.float32], ...] = ()
         self._map = NO_MAP
         self._face: int | None = None
+        self._stretch: int | None = None  # of the faces shown last
         self.pages = QStackedWidget()
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -246,7 +247,10 @@ class AttentionPanel(QWidget):
         )
 
     def show_faces(self, shown: Shown) -> None:
-        """The maps of the chosen face, or of the first when all are chosen."""
+        """The maps of the chosen face, or of the first when all are chosen: as they are where ids begin anew."""
+        if shown.stretch != self._stretch:
+            self._stretch = shown.stretch
+            self.choose_face(None)
         faces = shown.result.faces
         ids = [face.id for face in faces]
         if ids != [self.face.itemData(index) for index in range(1, self.face.count())]:

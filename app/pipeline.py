@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import logging
 import math
 import threading
@@ -35,17 +36,21 @@ STALL = 2.0
 """Seconds without a frame after which the window says so."""
 LATE = 0.25
 """Seconds behind its own pace after which a file stops trying to catch up."""
+GAP = 10.0
+"""Seconds until a frame's turn from which on it is shown at once: the time stamps of the file jump."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One processed frame: the result of the model and of the one it is compared with, the signals of the faces by id,
-    and when the frame was captured (``time.perf_counter``; of a file, when its turn had come)."""
+    when the frame was captured (``time.perf_counter``; of a file, when its turn had come), and the number of the
+    stretch of frames in which an id stands for one face: another one after each seek and in each pipeline."""
 
     result: Result
     other: Result | None
     signals: Mapping[int, Signals]
     captured: float
+    stretch: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ class Sample:
 class News:
     """Everything new since the window last asked. ``shown`` is the newest frame, None when there is no new one;
     ``samples`` one for every frame processed; ``source`` None until it is open; ``models`` the Specs of the model and
-    the other one, empty until they are loaded; ``finished`` the files of a recording that has just ended."""
+    the other one, empty until they are loaded; ``finished`` the files of a recording that has just ended; ``problem``
+    what is wrong with a recording, ``damage`` with the file that is played."""
 
     shown: Shown | None
     samples: Sequence[Sample]
@@ -74,7 +80,10 @@ class News:
     recording: tuple[Path, ...]
     finished: tuple[Path, ...]
     problem: str | None
+    damage: str | None
 
+
+_stretches = itertools.count()
 
 detector = functools.cache(load_detector)
 """The detectors in use, by setting: a new pipeline need not load them again. Only one pipeline runs at a time."""
@@ -98,7 +107,8 @@ class Pipeline(QThread):
         self._speed, self._loop_file = settings.speed, settings.loop
         self._smoothings = tuple(Smoothing(settings.smooth, settings.cutoff, settings.beta) for _ in range(2))
         self._models: tuple[LandmarkModel, ...] = ()
-        self._specs: tuple[Spec, ...] = ()  # those of the models, also when these are gone
+        self.specs: tuple[Spec, ...] = ()
+        """Those of the models once they are loaded, also when these are gone."""
         self._trackers: tuple[Tracker, ...] = ()
         self._recording: Recording | None = None
         self._steps = 0 if playing else 1  # frames to process though paused
@@ -106,6 +116,8 @@ class Pipeline(QThread):
         self._last: int | None = None  # index of the frame processed last
         self._anchor: tuple[float, float] | None = None  # a moment, and the time of the frame that is due then
         self._heard = perf_counter()
+        self._stretch = next(_stretches)
+        self._known: str | None = None  # damage of the source that the window knows of
         self._stopping = False
         self._commands: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -115,6 +127,7 @@ class Pipeline(QThread):
         self._samples: list[Sample] = []
         self._finished: tuple[Path, ...] = ()
         self._problem: str | None = None
+        self._damage: str | None = None
 
     # What the window calls
 
@@ -155,7 +168,7 @@ class Pipeline(QThread):
                 shown=self._shown,
                 samples=tuple(self._samples),
                 source=self.reader.source,
-                models=self._specs,
+                models=self.specs,
                 playing=self._playing,
                 stalled=self._stalled,
                 dropped=self.reader.dropped,
@@ -163,8 +176,9 @@ class Pipeline(QThread):
                 recording=recording.paths if recording else (),
                 finished=self._finished,
                 problem=self._problem,
+                damage=self._damage,
             )
-            self._shown, self._finished, self._problem = None, (), None
+            self._shown, self._finished, self._problem, self._damage = None, (), None, None
             self._samples.clear()
             return news
 
@@ -182,6 +196,7 @@ class Pipeline(QThread):
             log.exception("the pipeline")
             self._fail(TrackerError(f"this cannot go on: {error or type(error).__name__}; try again"))
         finally:
+            self._obey()  # a recording that was asked for last may not stay open
             self._record(None)
             self._trackers, self._models, self._pending = (), (), None
             give_back()
@@ -199,16 +214,12 @@ class Pipeline(QThread):
             Tracker(model, find, self.settings.max_faces, smoothing.filter)
             for model, smoothing in zip(models, self._smoothings, strict=False)
         )
-        self._models, self._specs = models, tuple(model.spec for model in models)
+        self._models, self.specs = models, tuple(model.spec for model in models)
         self._tell()
 
     def _turn(self) -> None:
         """Commands, then one frame if one is there and due."""
-        with self._wake:
-            commands = list(self._commands)
-            self._commands.clear()
-        for command in commands:
-            command()
+        self._obey()
         if not (self._playing or self._steps):
             self._heard = perf_counter()
             self._wait(1.0)
@@ -227,16 +238,27 @@ class Pipeline(QThread):
         self._steps = max(0, self._steps - 1)
         self._process(read)
 
+    def _obey(self) -> None:
+        """Do what the window has asked for."""
+        with self._wake:
+            commands = list(self._commands)
+            self._commands.clear()
+        for command in commands:
+            command()
+
     def _without_frame(self) -> None:
         """The end of a file, or a source that gives nothing for now."""
         if self.reader.ended:
             self._steps = 0
+            damage = self.reader.source.problem if self.reader.source else None
             if self._loop_file and self._playing:
+                if damage != self._known:  # once, not in every round
+                    self._tell(damage=damage)
+                self._known = damage or self._known
                 self._seek(0)
                 return
             self._playing = False
-            source = self.reader.source
-            self._tell(problem=source.problem if source else None)
+            self._tell(damage=damage)
         elif perf_counter() - self._heard > STALL and not self._stalled:
             self._tell(stalled=True)
 
@@ -248,9 +270,9 @@ class Pipeline(QThread):
         now, time = perf_counter(), read.frame.time
         moment, first = self._anchor or (now, time)
         early = moment + (time - first) / self._speed - now
-        if self._anchor is None or early < -LATE:
+        if self._anchor is None or not -LATE <= early <= GAP:
             self._anchor = now, time
-        return early
+        return early if early <= GAP else 0.0
 
     def _process(self, read: Read) -> None:
         source = self.reader.source
@@ -272,12 +294,13 @@ class Pipeline(QThread):
         if self._recording:
             try:
                 self._recording.write(result)
-            except TrackerError as error:
+            except (TrackerError, ValueError) as error:  # or it is for other points
                 self._record(None)
                 self._tell(problem=str(error))
             spent["write"] = (perf_counter() - measured) * 1000
         first = signals[result.faces[0].id] if result.faces else None
-        shown = Shown(replace(result, milliseconds=spent), others[0] if others else None, signals, captured)
+        other = others[0] if others else None
+        shown = Shown(replace(result, milliseconds=spent), other, signals, captured, self._stretch)
         self._tell(shown, Sample(read.frame.index, read.frame.time, first), stalled=False)
 
     def _tell(
@@ -288,6 +311,7 @@ class Pipeline(QThread):
         stalled: bool | None = None,
         finished: tuple[Path, ...] = (),
         problem: str | None = None,
+        damage: str | None = None,
     ) -> None:
         """Lay something new out for the window, and call it unless it has been called already."""
         with self._told:
@@ -297,6 +321,7 @@ class Pipeline(QThread):
             self._stalled = self._stalled if stalled is None else stalled
             self._finished += finished
             self._problem = problem or self._problem
+            self._damage = damage or self._damage
             calling, self._announced = not self._announced, True
         if calling:
             self.ready.emit()
@@ -330,6 +355,7 @@ class Pipeline(QThread):
         self.reader.seek(index)
         for tracker in self._trackers:
             tracker.restart()
+        self._stretch = next(_stretches)
         self._pending, self._anchor, self._heard = None, None, perf_counter()
         self._steps = 0 if self._playing else 1
 

@@ -131,6 +131,6 @@ class Banner(QFrame):
 
 
 def _clock(seconds: float, decimals: int) -> str:
-    minutes, rest = divmod(max(seconds, 0.0), 60)
+    minutes, rest = divmod(round(max(seconds, 0.0), decimals), 60)
     width = 3 + decimals if decimals else 2
-    return f"{int(minutes):02d}:{rest:0{width}.{decimals}f}" if rest < 59.9995 else f"{int(minutes) + 1:02d}:00"
+    return f"{int(minutes):02d}:{rest:0{width}.{decimals}f}"

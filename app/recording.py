@@ -50,11 +50,11 @@ class Recording:
         if self._last is not None:
             step = time - self._last
             self._time += step if 0 < step < 1 else self._step
-        self._last = time
         for sink in self._tables:
             sink.write(result)
         for sink in self._videos:
             sink.write(replace(result, frame=replace(result.frame, time=self._time)))
+        self._last = time
 
     def close(self) -> tuple[Path, ...]:
         """Finish the files and give their paths; none when there was no frame. Raises SinkError."""

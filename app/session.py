@@ -11,6 +11,7 @@ from app.pipeline import Pipeline
 from app.reader import Reader
 from app.recording import Recording
 from app.settings import Settings
+from tracker.backends import Spec
 from tracker.core import TrackerError
 from tracker.sources import Source
 
@@ -46,6 +47,11 @@ class Session(QObject):
     def seekable(self) -> bool:
         return bool(self.reader and self.reader.seekable)
 
+    @property
+    def models(self) -> tuple[Spec, ...]:
+        """The models that are in use, none while others are still loaded."""
+        return self.pipeline.specs if self.pipeline and not self._next else ()
+
     def start(self, opening: Callable[[], Source]) -> None:
         """Run the source that ``opening`` opens, in place of the one before."""
         if self.reader:
@@ -56,7 +62,7 @@ class Session(QObject):
     def use(self, settings: Settings) -> None:
         """Go on with these settings."""
         before, self._settings = self._settings, settings
-        if any(getattr(before, name) != getattr(settings, name) for name in RELOAD):
+        if self._next or any(getattr(before, name) != getattr(settings, name) for name in RELOAD):
             if self.reader:
                 self._run()
         elif self.pipeline:
@@ -64,15 +70,21 @@ class Session(QObject):
             self.pipeline.smooth(settings.smooth, settings.cutoff, settings.beta)
 
     def play(self, on: bool) -> None:
-        if self.pipeline and self.seekable:
+        if self._next:
+            self._run_from(self.index, on)
+        elif self.pipeline and self.seekable:
             self.pipeline.play(on)
 
     def step(self, frames: int) -> None:
-        if self.pipeline and self.seekable:
+        if self._next:
+            self._run_from(self.index + frames, False)
+        elif self.pipeline and self.seekable:
             self.pipeline.step(frames)
 
     def seek(self, index: int) -> None:
-        if self.pipeline and self.seekable:
+        if self._next:
+            self._run_from(index, self.playing)
+        elif self.pipeline and self.seekable:
             self.pipeline.seek(index)
 
     def record(self, recording: Recording | None) -> None:
@@ -99,6 +111,12 @@ class Session(QObject):
             self.pipeline.stop()
         else:
             self._start_next()
+
+    def _run_from(self, index: int, playing: bool) -> None:
+        """Let the pipeline that is to follow begin there; the one that ends obeys no more."""
+        if self.seekable:
+            self.index, self.playing = max(index, 0), playing
+            self._run()
 
     def _start_next(self) -> None:
         before, self.pipeline, self._next = self.pipeline, self._next, None

@@ -6,14 +6,26 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-from PyQt6.QtCore import QEvent, Qt, QUrl
-from PyQt6.QtGui import QCloseEvent, QDesktopServices, QDragEnterEvent, QDropEvent, QGuiApplication, QShowEvent
+from PyQt6.QtCore import QEvent, QObject, Qt, QUrl
+from PyQt6.QtGui import (
+    QCloseEvent,
+    QDesktopServices,
+    QDragEnterEvent,
+    QDropEvent,
+    QGuiApplication,
+    QKeyEvent,
+    QShowEvent,
+)
 from PyQt6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSlider,
+    QComboBox,
     QDockWidget,
     QLabel,
     QMainWindow,
@@ -146,7 +158,7 @@ class Window(QMainWindow):
         models = [path for path in paths if path.suffix in (".onnx", ".safetensors")]
         rest = [path for path in paths if path not in models]
         if models:
-            self.change(model=str(models[0]))
+            self.change(model=str(models[0].absolute()))
             if not (rest or self._opening):
                 self.view.hint = INVITATION
                 self.view.update()
@@ -238,6 +250,8 @@ class Window(QMainWindow):
     def _show_waiting(self, news: News) -> None:
         if news.problem:
             self.banner.tell(news.problem)
+        elif news.damage:
+            self.banner.tell(news.damage, retry=True)
         elif news.stalled:
             self.banner.tell(f"{self._name} gives no picture; still waiting for it.", retry=True, waiting=True)
         elif self.banner.waiting:
@@ -281,12 +295,14 @@ class Window(QMainWindow):
 
     def record(self, on: bool) -> None:
         """Begin or end a recording of the kinds that are switched on."""
-        recording = None
-        if on and not (self._source and self._models and self.session.pipeline):
+        recording, models = None, self.session.models
+        if on and not (self._source and self.session.pipeline):
             self.status.showMessage("There is nothing to record yet", 5000)
+        elif on and not models:
+            self.status.showMessage("The model is still being loaded; record when it is there", 5000)
         elif on and self._source:
             try:
-                recording = begin(self.settings, self._name, self._source, self._models[0].points)
+                recording = begin(self.settings, self._name, self._source, models[0].points)
             except TrackerError as error:
                 self.banner.tell(str(error))
         self.actions_.record.setChecked(recording is not None)
@@ -375,6 +391,18 @@ class Window(QMainWindow):
 
     # The window itself
 
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """What has been reached with Tab gets the keys by which it is used, though they are shortcuts. What is clicked
+        leaves the keyboard to the picture, so that they stay shortcuts."""
+        if event is not None and event.type() == QEvent.Type.MouseButtonPress:
+            self.view.setFocus()
+        elif isinstance(event, QKeyEvent) and event.type() == QEvent.Type.ShortcutOverride:
+            slider = isinstance(watched, QAbstractSlider)
+            if event.key() in ((Qt.Key.Key_Left, Qt.Key.Key_Right) if slider else (Qt.Key.Key_Space,)):
+                event.accept()
+                return True
+        return super().eventFilter(watched, event)
+
     def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
         if event and dragged_files(event):
             event.acceptProposedAction()
@@ -460,6 +488,12 @@ class Window(QMainWindow):
             self._dock("Charts", self.charts, Qt.DockWidgetArea.BottomDockWidgetArea),
         ]
         self.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+        for part, kind in product((middle, *self.docks), (QAbstractButton, QComboBox, QAbstractSlider)):
+            for widget in part.findChildren(kind):
+                if widget.focusPolicy() != Qt.FocusPolicy.NoFocus:
+                    widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+                    widget.installEventFilter(self)
+        self.view.setFocus()
 
     def _dock(self, title: str, widget: QWidget, area: Qt.DockWidgetArea) -> QDockWidget:
         dock = QDockWidget(title)

@@ -5,6 +5,7 @@ import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -18,17 +19,23 @@ from window_probe import PROBLEM
 if PROBLEM:
     pytest.skip(PROBLEM, allow_module_level=True)
 
-from PyQt6.QtCore import QPoint, QPointF, QSettings, Qt
-from PyQt6.QtGui import QImage
+from PyQt6.QtCore import QMimeData, QPoint, QPointF, QSettings, Qt, QUrl
+from PyQt6.QtGui import QDragEnterEvent, QImage
 from PyQt6.QtWidgets import QApplication, QDialog, QMessageBox
 from pytestqt.qtbot import QtBot
 
+from app.__main__ import _opened, _parser
+from app.charts import StripChart
 from app.history import FOUND
+from app.pipeline import News, Pipeline
+from app.reader import Reader
+from app.recording import begin
 from app.settings import FASTEST, MEAN, Settings
 from app.window import Window
 from tracker import Tracker, load_detector, load_model
 from tracker.__main__ import main as command
 from tracker.core import Frame
+from tracker.markup import AFLW19, IBUG68
 from tracker.smoothing import OneEuro
 from tracker.sources import Source, SourceError, VideoFile
 
@@ -183,6 +190,44 @@ def test_the_model_changes_while_it_runs_and_attention_appears(
     assert np.array_equal(picture(window.view.picture()), plain)
 
 
+def test_what_is_asked_for_while_a_model_is_loaded_is_done(window: Window, wait: Wait, clip: Path) -> None:
+    window.change(loop=True)
+    window.open(clip)
+    wait(lambda: window.view.painted > 2)
+    seen: list[News] = []
+    window.session.news.connect(seen.append)
+    window.change(model="trnet-5")
+    window.change(smooth=False, loop=False)
+    window.session.play(False)
+    window.session.seek(7)
+    window.session.step(-1)
+    wait(lambda: [news for news in seen if news.shown])
+    assert [spec.name for spec in window.view.models] == ["trnet-5"]
+    assert shown_index(window) == 6
+    assert not window.session.playing
+    assert not seen[-1].smoothing.on
+    window.play()
+    wait(lambda: shown_index(window) == 59 and not window.session.playing)  # no loop
+
+
+def test_another_face_with_the_same_number_is_not_the_chosen_one(window: Window, wait: Wait, clip: Path) -> None:
+    def shows_frame(index: int, model: str) -> bool:
+        return shown_index(window) == index and window.view.models[0].name == model
+
+    paused_at(window, wait, clip, 10)
+    for number, go_on in enumerate([partial(window.session.seek, 20), partial(window.change, model="trnet-5")]):
+        index = shown_index(window)
+        window.attention.choose_face(window.view.shown.result.faces[0].id)
+        window.session.step(1)
+        wait(lambda index=index: shown_index(window) == index + 1)
+        assert window.view.attended == window.attention.face.currentData() == window.view.shown.result.faces[0].id
+        go_on()
+        wait(lambda number=number: shows_frame(*((20, "trnet-68"), (21, "trnet-5"))[number]))
+        assert window.view.attended is None
+        assert window.attention.face.currentText() == "all faces"
+        assert window.attention.face.count() == 1 + len(window.view.shown.result.faces)
+
+
 def test_frozen_maps_stay_while_the_source_goes_on(window: Window, wait: Wait, clip: Path) -> None:
     window.change(loop=True)
     window.open(clip)
@@ -259,6 +304,55 @@ def test_a_recording_holds_every_frame_from_its_beginning_to_its_end(window: Win
     plain = np.abs(film[0].image.astype(int) - results[1].frame.image)
     points = np.rint(results[1].faces[0].points).astype(int)
     assert np.median(plain) < 4 < np.median(plain[points[:, 1], points[:, 0]].max(-1))
+
+
+def test_no_recording_begins_before_the_model_is_loaded(window: Window, wait: Wait, clip: Path) -> None:
+    window.change(loop=True)
+    window.open(clip)
+    wait(lambda: window.view.painted > 2)
+    before = window.session.pipeline
+    window.change(model="trnet-5")
+    window.actions_.record.trigger()
+    assert not window.actions_.record.isChecked()
+    assert "still being loaded" in window.status.currentMessage()
+    wait(lambda: window.session.pipeline is not before)
+    assert not list(window.settings.out.glob("*"))
+    wait(lambda: window.session.models)
+    window.actions_.record.trigger()  # though no frame of it has been seen
+    wait(window.red.isVisible)
+    count = window.view.painted
+    wait(lambda: window.view.painted > count + 5)
+    window.actions_.record.trigger()
+    wait(lambda: list(window.settings.out.glob("*.csv")) and not list(window.settings.out.glob("*.part")))
+    assert not window.banner.isVisible()
+    header = next(window.settings.out.glob("*.csv")).read_text().splitlines()[0]
+    assert "x_4," in header
+    assert "x_5" not in header
+
+
+def test_a_recording_for_other_points_ends_and_the_film_goes_on(window: Window, wait: Wait, clip: Path) -> None:
+    window.change(loop=True)
+    window.open(clip)
+    wait(lambda: window.view.painted > 2)
+    window.session.record(begin(window.settings, "wrong", VideoFile(clip), AFLW19))
+    wait(window.banner.isVisible)
+    assert "19 points" in window.banner.text.text()
+    count = window.view.painted
+    wait(lambda: window.view.painted > count + 3)
+    assert not list(window.settings.out.glob("*"))
+
+
+def test_a_recording_that_a_pipeline_never_came_to_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    settings = Settings(folder=str(tmp_path / "out"))
+    reader = Reader(partial(VideoFile, clip))
+    pipeline = Pipeline(reader, settings)
+    pipeline.record(begin(settings, "late", VideoFile(clip), IBUG68))
+    assert list(settings.out.glob("*.part"))
+    pipeline.stop()
+    pipeline.start()
+    assert pipeline.wait(LONG)
+    reader.close()
+    assert not list(settings.out.glob("*"))
 
 
 def test_a_picture_and_the_points_are_kept(window: Window, wait: Wait, clip: Path) -> None:
@@ -402,8 +496,28 @@ def test_a_film_that_breaks_off_is_shown_to_there_and_says_so(window: Window, wa
     window.open(path)
     wait(window.banner.isVisible)
     assert "breaks off after frame" in window.banner.text.text()
+    assert window.banner.button.isVisible()
     assert window.view.shown
     assert not window.session.playing
+    window.banner.hide()
+    window.change(loop=True)
+    window.play()
+    wait(window.banner.isVisible)
+    assert "breaks off after frame" in window.banner.text.text()
+    assert window.banner.button.isVisible()
+    assert window.session.playing
+    window.banner.hide()
+    count = window.view.painted
+    wait(lambda: window.view.painted > count + 80)  # more than a round
+    assert not window.banner.isVisible()
+
+
+def test_a_film_whose_time_stamps_jump_is_not_waited_for(window: Window, wait: Wait, tmp_path: Path) -> None:
+    times = [Fraction(number, 10) + 3600 * (number // 10) for number in range(20)]
+    window.change(speed=1.0)
+    window.open(encode(tmp_path / "jump.mp4", times=times))
+    wait(lambda: shown_index(window) == 19 and not window.session.playing)
+    assert window.view.shown.result.frame.time > 3600
 
 
 def test_closing_while_it_runs_finishes_the_recording(window: Window, wait: Wait, clip: Path) -> None:
@@ -481,6 +595,32 @@ def test_the_queue_forgets_what_is_removed_and_repeats_nothing(
     queue.close()
 
 
+def test_what_is_dropped_on_a_queue_at_work_is_refused(window: Window, wait: Wait, clip: Path, tmp_path: Path) -> None:
+    def accepted() -> bool:
+        files = QMimeData()
+        files.setUrls([QUrl.fromLocalFile(str(clip))])
+        left = Qt.MouseButton.LeftButton
+        event = QDragEnterEvent(QPoint(9, 9), Qt.DropAction.CopyAction, files, left, Qt.KeyboardModifier.NoModifier)
+        event.ignore()
+        queue.dragEnterEvent(event)
+        return event.isAccepted()
+
+    queue = window.batch
+    queue.add([clip])
+    assert accepted()
+    queue.run()
+    (tmp_path / "two.mp4").write_bytes(clip.read_bytes())
+    window.open_paths([clip, tmp_path / "two.mp4"])
+    assert "The queue is at work" in queue.message.text()
+    assert not accepted()
+    assert queue.table.rowCount() == 1
+    queue.stop()
+    wait(lambda: not queue.running)
+    window.open_paths([clip, tmp_path / "two.mp4"])
+    assert queue.table.rowCount() == 2
+    queue.close()
+
+
 def test_the_queue_can_be_cancelled(window: Window, wait: Wait, clip: Path) -> None:
     queue = window.batch
     queue.add([clip])
@@ -504,6 +644,55 @@ def test_a_model_alone_is_taken_and_something_to_play_asked_for(window: Window, 
     window.open_paths([attentive])
     assert window.settings.model == str(attentive)
     assert "Drag a video here" in window.view.hint
+
+
+def test_a_model_given_by_a_path_is_found_from_any_folder(
+    qtbot: QtBot, attentive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(attentive.parent)
+    window = _opened(_parser().parse_args(["--model", attentive.name]))
+    qtbot.addWidget(window)
+    assert window.settings.model == str(Path.cwd() / attentive.name)
+    window.change(model="trnet-68")
+    window.open_paths([Path(attentive.name)])
+    assert window.settings.model == str(Path.cwd() / attentive.name)
+    window.close()
+
+
+def test_charts_say_when_a_face_is_not_measured(window: Window, wait: Wait, clip: Path) -> None:
+    charts = window.charts.findChildren(StripChart)
+    assert [chart.lack for chart in charts] == ["no face yet"] * 2
+    window.change(model="trnet-5")
+    window.open(clip)
+    wait(lambda: not window.session.playing)
+    for whole in (True, False):
+        window.change(whole=whole)
+        assert [chart.lack for chart in charts] == ["not measured with these points"] * 2
+
+
+def test_keys_are_for_what_was_reached_with_tab_and_else_for_the_film(
+    window: Window, wait: Wait, qtbot: QtBot, clip: Path
+) -> None:
+    window.change(model="aan-68", map=0)
+    paused_at(window, wait, clip, 20)
+    window.activateWindow()
+    wait(window.isActiveWindow)
+    assert window.focusWidget() is window.view
+    box, slider = window.model_panel.smooth, window.attention.opacity
+    box.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(box, Qt.Key.Key_Space)
+    assert not window.settings.smooth
+    before = window.settings.opacity
+    slider.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(slider, Qt.Key.Key_Right)
+    assert window.settings.opacity > before
+    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    assert window.settings.smooth
+    qtbot.keyClick(window.focusWidget(), Qt.Key.Key_Right)
+    wait(lambda: shown_index(window) == 50)  # it was no seek before
+    assert not window.session.playing
+    qtbot.keyClick(window.focusWidget(), Qt.Key.Key_Space)
+    wait(lambda: window.session.playing)
 
 
 def test_choices_are_remembered(window: Window, qtbot: QtBot) -> None:

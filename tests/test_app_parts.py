@@ -26,6 +26,7 @@ from app.comparison import difference
 from app.history import FOUND, NOBODY, UNSEEN, History
 from app.overlay import axis_ends, heat, laid_map, table
 from app.pipeline import Sample
+from app.playback import _clock
 from app.settings import MEAN, NO_MAP, Settings, load, load_layout, place, save
 from app.smoothing import Smoothing
 from tracker.core import Box, Crop, Face, Frame, Result
@@ -113,6 +114,21 @@ def test_the_history_of_a_camera_keeps_half_a_minute() -> None:
     assert len(history.found) == 0
     history.add([Sample(3, 0.3, None)])  # a jump back begins anew
     assert history.recent()[0].tolist() == [0.0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "decimals", "shown"),
+    [
+        (0.0, 3, "00:00.000"),
+        (59.7, 0, "01:00"),
+        (119.6, 0, "02:00"),
+        (119.4, 0, "01:59"),
+        (59.9996, 3, "01:00.000"),
+        (3600.25, 3, "60:00.250"),
+    ],
+)
+def test_a_time_is_rounded_before_it_is_split(seconds: float, decimals: int, shown: str) -> None:
+    assert _clock(seconds, decimals) == shown
 
 
 def test_the_axes_of_the_head_come_out_of_the_nose() -> None:

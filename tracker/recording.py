@@ -278,7 +278,7 @@ class _Run:
         if not self._timed:
             self._notes.append("the recording states no times: they are counted from its nominal rate")
         if self._jumps:
-            self._notes.append(f"its times jump back ({self._jumps} in all): faces begin anew there, and have other ids")
+            self._notes.append(f"its times jump back ({self._jumps} in all), where faces begin anew with other ids")
         outputs = [
             {"file": path.name, "format": name, "schema": f"landmark-tracker/{name}/{VERSION}", **_written(path)}
             for name, path in self._paths.items()
