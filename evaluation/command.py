@@ -10,7 +10,7 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -37,6 +37,9 @@ PICTURES_IN_A_PART = 100
 
 STILL_MODES = ("oracle", "detector")
 """What a set of pictures is measured in, unless --modes says otherwise."""
+
+NAMED = 10
+"""Clips that failed which a heading names; of more it says how many."""
 
 
 @dataclass(frozen=True)
@@ -149,17 +152,18 @@ def _evaluate(
             f"{what.measure.markup.name}; give a model trained on them"
         )
     out: Path = given.out or Path("out") / given.name
-    folder = _prepared(out, given, what, subject, setting)
+    identity = subject.identity()
+    folder = _prepared(out, given, what, identity, setting)
     start = perf_counter()
     failed = _run(what, subject, setting, folder, given.jobs)
     seconds = perf_counter() - start
-    for problem in failed.values():
+    for problem in dict.fromkeys(failed.values()):
         print(f"error: {problem}", file=sys.stderr)
-    records = [Record.load(folder / part.file) for part in what.parts if part.name not in failed]
-    if not records:
+    if all(clip.name in failed for part in what.parts for clip in part.clips):
         return 1
+    records = [Record.load(folder / _file(part, failed)) for part in what.parts]
     named = {mode: known[mode] for mode in setting.modes}
-    run = Run(what.name, what.key, what.part, what.measure, subject.identity(), subject.offset, named)
+    run = Run(what.name, what.key, what.part, what.measure, identity, subject.offset, named)
     text = write_report(
         out,
         run,
@@ -175,13 +179,15 @@ def _evaluate(
     return 1 if failed else 0
 
 
-def _prepared(out: Path, given: argparse.Namespace, what: Benchmark, subject: Subject, setting: Setting) -> Path:
+def _prepared(
+    out: Path, given: argparse.Namespace, what: Benchmark, identity: dict[str, Any], setting: Setting
+) -> Path:
     """The folder for the parts' records, empty, or with those of the run that is gone on with."""
     folder, stamp = out / "parts", out / "run.json"
     settings = json.dumps(
         {
             "set": what.name,
-            "subject": subject.identity(),
+            "subject": identity,
             "modes": setting.modes,
             "one_based": not given.zero_based,
             "version": __version__,
@@ -191,7 +197,7 @@ def _prepared(out: Path, given: argparse.Namespace, what: Benchmark, subject: Su
         if given.resume and stamp.exists():
             if stamp.read_text(encoding="utf-8", errors="replace") != settings:
                 raise EvaluationError(
-                    f"{out}: holds a run with other settings; leave --resume away, or give another --out"
+                    f"{out}: holds a run with other settings or weights; leave --resume away, or give another --out"
                 )
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -203,37 +209,40 @@ def _prepared(out: Path, given: argparse.Namespace, what: Benchmark, subject: Su
 
 
 def _run(what: Benchmark, subject: Subject, setting: Setting, folder: Path, jobs: int) -> dict[str, str]:
-    """Run the parts whose record is not there yet; the problems of those that failed, by their names."""
+    """Run the parts whose record is not there yet; the problems of the clips that failed, by their names."""
     todo = [part for part in what.parts if not (folder / part.file).exists()]
     failed: dict[str, str] = {}
     unit = " frames" if what.unit == "frames" else " faces"
     with tqdm(total=sum(part.frames for part in what.parts), unit=unit, disable=None, smoothing=0.05) as progress:
         progress.update(sum(part.frames for part in what.parts) - sum(part.frames for part in todo))
         done = _here(todo, subject, setting, folder, progress) if jobs == 1 else _spread(todo, setting, folder, jobs)
-        for part, problem in done:
-            if problem:
-                failed[part.name] = problem
+        for part, problems in done:
+            failed |= problems
             if jobs > 1:
                 progress.update(part.frames)
-    return {part.name: failed[part.name] for part in what.parts if part.name in failed}
+    return {clip.name: failed[clip.name] for part in what.parts for clip in part.clips if clip.name in failed}
+
+
+def _file(part: Part, failed: Container[str]) -> str:
+    """The name of a part's record, when clips of these names failed."""
+    return part.rest if any(clip.name in failed for clip in part.clips) else part.file
 
 
 def _here(
     parts: Sequence[Part], subject: Subject, setting: Setting, folder: Path, progress: Any
-) -> Iterator[tuple[Part, str | None]]:
+) -> Iterator[tuple[Part, dict[str, str]]]:
     for part in parts:
         yield part, _attempt(part, subject, setting.modes, folder, progress)
 
 
-def _attempt(part: Part, subject: Subject, modes: Sequence[str], folder: Path, progress: Any = None) -> str | None:
-    """Run a part and keep its record; the problem if it has one."""
+def _attempt(part: Part, subject: Subject, modes: Sequence[str], folder: Path, progress: Any = None) -> dict[str, str]:
+    """Run a part and keep its record; the problems of the clips that failed, by their names."""
+    record, failed = run_part(part, subject, modes, progress)
     try:
-        run_part(part, subject, modes, progress).save(folder / part.file)
-    except TrackerError as error:
-        return str(error)
+        record.save(folder / _file(part, failed))
     except OSError as error:
         raise EvaluationError(f"{folder}: cannot be written ({error.strerror}); make room, then --resume") from error
-    return None
+    return failed
 
 
 _subject: tuple[Subject, Setting, Path] | None = None
@@ -247,19 +256,19 @@ def _begin(setting: Setting, folder: Path) -> None:
     _subject = open_subject(setting), setting, folder
 
 
-def _in_process(part: Part) -> str | None:
+def _in_process(part: Part) -> dict[str, str]:
     assert _subject is not None
     subject, setting, folder = _subject
     return _attempt(part, subject, setting.modes, folder)
 
 
-def _spread(parts: Sequence[Part], setting: Setting, folder: Path, jobs: int) -> Iterator[tuple[Part, str | None]]:
+def _spread(parts: Sequence[Part], setting: Setting, folder: Path, jobs: int) -> Iterator[tuple[Part, dict[str, str]]]:
     """Run parts in processes of their own, the longest first."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(jobs, max(len(parts), 1)), context, _begin, (setting, folder))
     try:
         ordered = sorted(parts, key=lambda part: -part.frames)
-        running: dict[Future[str | None], Part] = {pool.submit(_in_process, part): part for part in ordered}
+        running: dict[Future[dict[str, str]], Part] = {pool.submit(_in_process, part): part for part in ordered}
         while running:
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), future.result()
@@ -275,7 +284,8 @@ def _partial(what: Benchmark, records: Sequence[Record], failed: Mapping[str, st
     """Why a run is not the whole protocol; empty when it is."""
     reasons = list(what.partial)
     if failed:
-        reasons.append(f"failed: {', '.join(failed)}")
+        more = f" and {len(failed) - NAMED:,} more" if len(failed) > NAMED else ""
+        reasons.append(f"failed: {', '.join(list(failed)[:NAMED])}{more}")
     for record in records:
         for index, name in enumerate(record.clips):
             frames = int((record.clip == index).sum())

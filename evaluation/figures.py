@@ -138,7 +138,7 @@ def clip_rows(errors: Errors) -> list[dict[str, Any]]:
 
 
 def oracle_rows(errors: Errors) -> list[dict[str, Any]]:
-    """Each other mode beside the oracle on the same frames, those in which the mode found the face: NME in per cent of
+    """Each other mode beside the oracle on the same ``frames``, those in which both found the face: NME in per cent of
     both and their ratio, of the points as labelled."""
     record, rows = errors.record, []
     if "oracle" not in record.ids:
@@ -146,13 +146,14 @@ def oracle_rows(errors: Errors) -> list[dict[str, Any]]:
     best = errors.of("oracle", TERMS[0], "all", errors.measure.normaliser)
     for scope, inside in scopes(record).items():
         for mode in record.ids:
-            frames = inside & ~record.absent & ~record.left_out & errors.found(mode)
+            frames = inside & ~record.absent & ~record.left_out & errors.found(mode) & errors.found("oracle")
             if mode == "oracle" or not frames.any():
                 continue
             values = errors.of(mode, TERMS[0], "all", errors.measure.normaliser)
             pair = [100 * micro(one[frames]) for one in (values, best)]
             ratio = pair[0] / pair[1] if pair[1] else float("nan")
-            rows.append({"scope": scope, "mode": mode, "nme": pair[0], "oracle": pair[1], "ratio": ratio})
+            what = {"scope": scope, "mode": mode, "frames": int(frames.sum())}
+            rows.append(what | {"nme": pair[0], "oracle": pair[1], "ratio": ratio})
     return rows
 
 

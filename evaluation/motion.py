@@ -31,7 +31,7 @@ from evaluation.command import Parser
 from evaluation.subject import EvaluationError
 from tracker.annotations import Annotation, read_pts
 from tracker.core import Crop, Image, Points, TrackerError
-from tracker.datasets import HOW_300W, LabelledPicture, beside, read_picture, validation_names
+from tracker.datasets import HOW_300W, LabelledPicture, beside, in_validation, read_picture
 
 RATE = 30
 KINDS = ("steady", "shaky", "occluded", "leaves")
@@ -241,6 +241,13 @@ def write_clip(
     making.rename(folder)
 
 
+def _unseen(parts: Sequence[str]) -> bool:
+    """Whether a path leads to one of the validation faces of 300-W, whatever folder of the set, or about it, was
+    given."""
+    starts = [place for place, part in enumerate(parts[:-1]) if part in ("afw", "helen", "lfpw")]
+    return bool(starts) and "testset" not in parts and in_validation("/".join(parts[starts[-1] :]))
+
+
 def photos(root: Path, every_face: bool) -> list[LabelledPicture]:
     """The annotated photos of a folder, in any depth: of 300-W the project's validation faces only, unless
     ``every_face``, as the others were trained on. EvaluationError when there is none."""
@@ -249,11 +256,10 @@ def photos(root: Path, every_face: bool) -> list[LabelledPicture]:
     }
     if not paths:
         raise EvaluationError(f"{root}: no .pts files beside photos in it; {HOW_300W}, or give a folder of your own")
-    ends = tuple(f"/{name}.pts" for name in validation_names())  # whatever folder of the set, or about it, is given
-    unseen = {name: path for name, path in paths.items() if path.resolve().as_posix().endswith(ends)}
+    unseen = {name: path for name, path in paths.items() if _unseen(path.resolve().with_suffix("").parts)}
     chosen = paths if every_face or not unseen else unseen
     return [
-        LabelledPicture(name, Annotation(name, read_pts(path)), partial(read_picture, beside(path)))
+        LabelledPicture(name, Annotation(name, read_pts(path)), partial(read_picture, beside(path)), beside(path))
         for name, path in chosen.items()
     ]
 

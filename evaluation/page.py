@@ -33,6 +33,7 @@ def page(report: Mapping[str, Any], text: str, record: Record, plots: Mapping[st
     facts += [("note", note) for note in measured["notes"]]
     facts += [
         ("model", f"{subject['model']}, SHA-256 {subject.get('sha256', 'none')}"),
+        ("detector", f"{subject.get('detector', 'its own')}, SHA-256 {subject.get('detector_sha256') or 'none'}"),
         ("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items())),
         ("command", report["command"]),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from importlib import metadata
 from pathlib import Path
 from time import perf_counter
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.subject import EvaluationError, Locate, Located, Setting, Subject
+from evaluation.subject import EvaluationError, Locate, Located, Setting, Subject, sha256
 from tracker.core import Array, Box, Crop, Frame, Image, Points
 from tracker.detector import quiet
 from tracker.markup import IBUG68
@@ -106,8 +105,8 @@ class Dlib:
         self._path, self._dlib, self._detector = path, dlib, dlib.get_frontal_face_detector()
 
     def identity(self) -> dict[str, Any]:
-        digest = hashlib.sha256(self._path.read_bytes()).hexdigest()
-        return {"model": f"dlib {self._path.name}", "sha256": digest, "version": metadata.version("dlib")}
+        version = metadata.version("dlib")
+        return {"model": f"dlib {self._path.name}", "sha256": sha256(self._path), "version": version}
 
     def start(self, mode: str) -> Locate:
         def locate(frame: Frame, truth: Array) -> Located:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from evaluation.record import ARRAYS, NO_FACE, Picture, Record
 from evaluation.subject import Locate, Located, Subject
 from tracker.annotations import Annotation, read_pts
-from tracker.core import Array, Box, Crop, Frame, Image, Points
+from tracker.core import Array, Box, Crop, Frame, Image, Points, TrackerError
 from tracker.datasets import DataError, LabelledPicture, LabelledVideo
 from tracker.markup import Markup
 
@@ -67,10 +67,10 @@ class VideoClip:
 
     @property
     def mark(self) -> bytes:
-        paths = [self.video.folder / name for name in ("imgs", "vid.avi")]
-        files = [path for path in paths if path.exists()] + sorted((self.video.folder / "annot").glob("*.pts"))
-        states = [file.stat() for file in files]
-        return f"{self.name} {[(state.st_size, state.st_mtime_ns) for state in states]}".encode()
+        folder = self.video.folder
+        kinds = ("imgs", "imgs/*", "vid.avi", "annot/*.pts")
+        states = [_state(file) for kind in kinds for file in sorted(folder.glob(kind))]
+        return f"{self.name!r} {states}".encode()
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         return self.video.frames()
@@ -104,7 +104,7 @@ class PictureClip:
 
     @property
     def mark(self) -> bytes:
-        return self.name.encode() + self.picture.label.points.tobytes()
+        return f"{self.name!r} {_state(self.picture.file)!r}".encode() + self.picture.label.points.tobytes()
 
     def frames(self) -> Iterator[tuple[int, Frame]]:
         yield 1, Frame(self.picture.load(), 0, 0.0, timed=False)
@@ -132,61 +132,95 @@ class Part:
         """The name of its record: another where one of its clips is another, so that none is taken for the other's."""
         return f"{self.name}-{hashlib.sha256(b' '.join(clip.mark for clip in self.clips)).hexdigest()[:12]}.npz"
 
+    @property
+    def rest(self) -> str:
+        """The name of its record when clips of it failed, so that it is run again when the run is gone on with."""
+        return f"{self.name}-rest.npz"
 
-def run_part(part: Part, subject: Subject, modes: Sequence[str], progress: Any = None) -> Record:
-    """Run every mode over the clips of a part; each frame is decoded once. A TrackerError when a clip cannot be read
-    whole, or is labelled with other points than the subject's."""
+
+def _state(file: Path) -> str:
+    """The name of a file, its size and when it was changed; the name alone where there is no such file."""
+    try:
+        state = file.stat()
+    except (OSError, ValueError):
+        return file.name
+    return f"{file.name} {state.st_size} {state.st_mtime_ns}"
+
+
+def run_part(part: Part, subject: Subject, modes: Sequence[str], progress: Any = None) -> tuple[Record, dict[str, str]]:
+    """Run every mode over the clips of a part; each frame is decoded once. The record, and by name the problems of the
+    clips that are not in it, as they cannot be read whole or are labelled with other points than the subject's."""
+    clips: list[Clip] = []
     rows: list[dict[str, Any]] = []
     spent: list[dict[str, float]] = []
     pictures: dict[str, list[Picture]] = {mode: [] for mode in modes}
-    for index, clip in enumerate(part.clips):
-        choosers = {mode: _Chooser(subject.start(mode)) for mode in modes}
-        worst: dict[str, tuple[float, int, Image, Points, Points | None]] = {}
-        last = perf_counter()
-        for number, frame in clip.frames():
-            laps = {"decode": _since(last)}
+    failed: dict[str, str] = {}
+    for clip in part.clips:
+        try:
+            more, laps, worst = _run_clip(clip, subject, modes, progress)
+        except (TrackerError, OSError) as error:
+            failed[clip.name] = str(error)
+            continue
+        rows += [row | {"clip": len(clips)} for row in more]
+        spent += laps
+        for mode, picture in worst.items():
+            pictures[mode] = sorted([*pictures[mode], picture], key=lambda picture: -picture.error)[:WORST]
+        clips.append(clip)
+    return _record(clips, subject.markup, modes, rows, spent, pictures), failed
+
+
+def _run_clip(
+    clip: Clip, subject: Subject, modes: Sequence[str], progress: Any
+) -> tuple[list[dict[str, Any]], list[dict[str, float]], dict[str, Picture]]:
+    """A row and the milliseconds of each frame, and the picture of each mode's worst."""
+    rows: list[dict[str, Any]] = []
+    spent: list[dict[str, float]] = []
+    choosers = {mode: _Chooser(subject.start(mode)) for mode in modes}
+    worst: dict[str, tuple[float, int, Image, Points, Points | None]] = {}
+    last = perf_counter()
+    for number, frame in clip.frames():
+        laps = {"decode": _since(last)}
+        start = perf_counter()
+        label = clip.label(number)
+        if len(label.points) != subject.markup.size:
+            raise DataError(
+                f"{clip.name}, frame {number}: labelled with {len(label.points)} points, not with the "
+                f"{subject.markup.size} of {subject.markup.name}; take it out of the set"
+            )
+        known = np.ones(len(label.points), bool) if label.known is None else label.known
+        truth = label.points[known]
+        box = label.box
+        row: dict[str, Any] = {
+            "numbers": number,
+            "truth": label.points,
+            "known": known,
+            "boxes": [np.nan] * 4 if box is None else [box.x0, box.y0, box.x1, box.y1],
+            "left_out": clip.left_out(number),
+            "absent": clip.absent(number),
+        }
+        laps["labels"] = _since(start)
+        for mode, chooser in choosers.items():
+            nothing = mode == "oracle" and row["absent"]  # there is no box to give
+            face = None if nothing else chooser(frame, truth, laps, mode)
             start = perf_counter()
-            label = clip.label(number)
-            if len(label.points) != subject.markup.size:
-                raise DataError(
-                    f"{clip.name}, frame {number}: labelled with {len(label.points)} points, not with the "
-                    f"{subject.markup.size} of {subject.markup.name}; take it out of the set"
-                )
-            known = np.ones(len(label.points), bool) if label.known is None else label.known
-            truth = label.points[known]
-            box = label.box
-            row: dict[str, Any] = {
-                "clip": index,
-                "numbers": number,
-                "truth": label.points,
-                "known": known,
-                "boxes": [np.nan] * 4 if box is None else [box.x0, box.y0, box.x1, box.y1],
-                "left_out": clip.left_out(number),
-                "absent": clip.absent(number),
-            }
-            laps["labels"] = _since(start)
-            for mode, chooser in choosers.items():
-                nothing = mode == "oracle" and row["absent"]  # there is no box to give
-                face = None if nothing else chooser(frame, truth, laps, mode)
-                start = perf_counter()
-                row[f"points.{mode}"] = np.full_like(label.points, np.nan) if face is None else face[1]
-                row[f"ids.{mode}"] = NO_FACE if face is None else face[0]
-                if not (row["left_out"] or row["absent"]):
-                    error = _error(face and face[1][known], truth)
-                    if error > worst.get(mode, (-1.0,))[0]:
-                        worst[mode] = (error, number, frame.image, truth, face and face[1][known])
-                laps["record"] = laps.get("record", 0.0) + _since(start)
-            rows.append(row)
-            laps["whole"] = _since(last)
-            last = perf_counter()
-            spent.append(laps)
-            if progress is not None:
-                progress.update()
-        for mode, (error, number, image, points, found) in worst.items():
-            shown = _shown(image, points, found)
-            pictures[mode].append(Picture(error, clip.name, number, shown))
-            pictures[mode] = sorted(pictures[mode], key=lambda picture: -picture.error)[:WORST]
-    return _record(part, subject.markup, modes, rows, spent, pictures)
+            row[f"points.{mode}"] = np.full_like(label.points, np.nan) if face is None else face[1]
+            row[f"ids.{mode}"] = NO_FACE if face is None else face[0]
+            if not (row["left_out"] or row["absent"]):
+                error = _error(face and face[1][known], truth)
+                if error > worst.get(mode, (-1.0,))[0]:
+                    worst[mode] = (error, number, frame.image, truth, face and face[1][known])
+            laps["record"] = laps.get("record", 0.0) + _since(start)
+        rows.append(row)
+        laps["whole"] = _since(last)
+        last = perf_counter()
+        spent.append(laps)
+        if progress is not None:
+            progress.update()
+    pictures = {
+        mode: Picture(error, clip.name, number, _shown(image, points, found))
+        for mode, (error, number, image, points, found) in worst.items()
+    }
+    return rows, spent, pictures
 
 
 class _Chooser:
@@ -213,7 +247,7 @@ class _Chooser:
 
 
 def _record(
-    part: Part,
+    clips: Sequence[Clip],
     markup: Markup,
     modes: Sequence[str],
     rows: Sequence[Mapping[str, Any]],
@@ -228,8 +262,8 @@ def _record(
 
     stages = list(dict.fromkeys(stage for laps in spent for stage in laps))
     return Record(
-        [clip.name for clip in part.clips],
-        [list(clip.categories) for clip in part.clips],
+        [clip.name for clip in clips],
+        [list(clip.categories) for clip in clips],
         **{name: column(name, kinds.get(name, bool), shapes.get(name, (0,))) for name in ARRAYS},
         points={mode: column(f"points.{mode}", np.float32, shapes["truth"]) for mode in modes},
         ids={mode: column(f"ids.{mode}", np.int64) for mode in modes},

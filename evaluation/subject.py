@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from tracker.core import Array, Box, Frame, Points, TrackerError
-from tracker.detector import Detector, expected, load_detector
+from tracker.detector import Detector, detector_file, expected, load_detector
 from tracker.markup import Markup
 from tracker.metrics import oracle_crop
 from tracker.model import LandmarkModel, load_model
@@ -71,17 +71,19 @@ class OwnModel:
         self._setting = setting
         self.model: LandmarkModel = load_model(setting.model, setting.device)
         self.markup, self.offset = self.model.markup, self.model.spec.offset
-        needs = set(setting.modes) - {"oracle"}
-        self._detector: Detector = load_detector(setting.detector) if needs else _none
+        self._detects = bool(set(setting.modes) - {"oracle"})
+        self._detector: Detector = load_detector(setting.detector) if self._detects else _none
 
     def identity(self) -> dict[str, Any]:
         path = self.model.backend.path
+        detector = detector_file(self._setting.detector) if self._detects else None
         return {
             "model": self.model.spec.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256(path),
             "file": path.name,
             "device": self._setting.device,
             "detector": self._setting.detector,
+            "detector_sha256": None if detector is None else sha256(detector),
             "spec": asdict(self.model.spec),
         }
 
@@ -144,6 +146,11 @@ def modes_of(model: str) -> Mapping[str, str]:
     """The modes that ``--model`` can be run in, and what each means."""
     name = peer(model)
     return PEERS[name] if name else MODES
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _none(image: Any) -> list[Any]:

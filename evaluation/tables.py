@@ -93,11 +93,12 @@ def _clips(report: Report) -> Iterator[str]:
 def _beside_oracle(report: Report) -> Iterator[str]:
     if rows := report["beside_oracle"]:
         lines = [
-            [f"{row['scope']}, {row['mode']}", *(_text(row[name]) for name in ("nme", "oracle", "ratio"))]
+            [f"{row['scope']}, {row['mode']}", str(row["frames"])]
+            + [_text(row[name]) for name in ("nme", "oracle", "ratio")]
             for row in rows
         ]
-        what = f"NME in % over {_over(report)} of the faces the mode found, as labelled"
-        yield _block(f"{report['heading']} | beside the oracle", what, ["", "NME", "oracle", "ratio"], lines)
+        what = f"NME in % over {_over(report)} of the faces both found, as labelled"
+        yield _block(f"{report['heading']} | beside the oracle", what, ["", "frames", "NME", "oracle", "ratio"], lines)
 
 
 def _stability(report: Report) -> Iterator[str]:

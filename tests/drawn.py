@@ -5,8 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tracker.datasets import validation_names
 from tracker.markup import IBUG68
-from tracker.training.datasets import LabelledFace, validation_names
+from tracker.training.datasets import LabelledFace
 
 
 def shape() -> np.ndarray:

@@ -143,7 +143,7 @@ def test_a_broken_run_ends_as_an_unbroken_one_and_is_exported(tmp_path: Path) ->
     assert all(isinstance(found, Detection) for found in detector(np.zeros((70, 90, 3), np.uint8)))
     with pytest.raises(TrackerError, match="give it as --detector"):
         LandmarkModel(detector._backend)  # type: ignore[attr-defined]
-    with pytest.raises(TrainingError, match=r"holds a run with another .*seed"):
+    with pytest.raises(TrainingError, match=r"holds a run that differs in .*seed"):
         train_detector(Run("facedet", {"width": 8}, seed=2), photos, pictures, photos, tmp_path / "whole", [])
     with pytest.raises(TrainingError, match="no photos of faces"):
         train_detector(Run("facedet"), [], pictures, photos, tmp_path / "none", [])

@@ -1,6 +1,7 @@
 """The protocols from their commands to their reports, on clips and pictures made here from the portrait."""
 
 import csv
+import hashlib
 import importlib
 import json
 import shutil
@@ -24,7 +25,7 @@ from evaluation.metrics import micro
 from evaluation.subject import MODES
 from tracker import Crop, LandmarkModel
 from tracker.annotations import read_pts
-from tracker.backends import Spec
+from tracker.backends import FACEDET, Spec, weights_folder
 from tracker.datasets import LabelledVideo, protocol_300vw
 from tracker.markup import AFLW19, CELEBA5, COFW29, WFLW98, Markup
 
@@ -178,11 +179,46 @@ def test_a_clip_that_has_changed_is_run_again(copied: Path, miniature: Path, tmp
     assert without_time(report_of(tmp_path / "out")) == without_time(report_of(tmp_path / "anew"))
 
 
+def test_a_frame_painted_over_in_place_is_run_again(copied: Path, tmp_path: Path) -> None:
+    """The folder imgs looks as before."""
+    for number, frame in LabelledVideo(copied / "410").frames():
+        write(copied / "410" / "imgs" / f"{number:06d}.png", frame.image)
+    words = ["--data", str(copied), "--videos", "410", "--modes", "oracle", "--out"]
+    assert vw.main([*words, str(tmp_path / "out")]) == 0
+    before = report_of(tmp_path / "out")
+    write(copied / "410" / "imgs" / "000002.png", np.zeros_like(frame.image))
+    assert vw.main([*words, str(tmp_path / "out"), "--resume"]) == 0
+    assert vw.main([*words, str(tmp_path / "anew")]) == 0
+    assert (
+        without_time(report_of(tmp_path / "out")) == without_time(report_of(tmp_path / "anew")) != without_time(before)
+    )
+
+
+def test_a_run_with_another_detector_of_the_same_name_is_not_gone_on_with(
+    copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.onnx"
+    shutil.copy(weights_folder() / FACEDET, file)
+    words = ["--data", str(copied), "--videos", "410", "--out", str(tmp_path / "out"), "--detector", str(file)]
+    assert vw.main([*words, "--modes", "detector"]) == 0
+    was = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert report_of(tmp_path / "out")["subject"]["detector_sha256"] == was
+    assert was in (tmp_path / "out" / "report.html").read_text()
+    held = onnx.load(file)
+    held.producer_name = "trained further"
+    onnx.save(held, file)
+    assert vw.main([*words, "--modes", "detector", "--resume"]) == 2
+    assert "other settings" in capsys.readouterr().err
+    file.unlink()
+    assert vw.main([*words, "--modes", "oracle"]) == 0, "which asks no detector"
+    assert report_of(tmp_path / "out")["subject"]["detector_sha256"] is None
+
+
 def test_a_frame_too_few_fails_by_name_and_the_others_go_on(
     copied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (copied / "411" / "annot" / "000003.pts").unlink()
-    words = ["--data", str(copied), "--videos", "410,411,516", "--modes", "oracle", "--out", str(tmp_path / "out")]
+    words = ["--data", str(copied), "--videos", "411,410,516", "--modes", "oracle", "--out", str(tmp_path / "out")]
     assert vw.main(words) == 1
     said = capsys.readouterr()
     error = said.err.strip().split("\n")[-1]
@@ -323,6 +359,58 @@ def test_300w(tests_of_300w: Path, tmp_path: Path, subset: str, count: int, tota
     text = (out / "report.html").read_text()
     assert "TRNet-20 + ENME + RM" in text
     assert "ORFormer" in text
+
+
+def test_a_damaged_picture_costs_its_own_face_only(
+    tests_of_300w: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Gone on with, it is tried again: in vain, then with the picture put right."""
+    out, name = tmp_path / "out", "lfpw/testset/image_0001"
+    picture = tests_of_300w / "300w" / f"{name}.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(b"no picture")
+    words = ["--data", str(tests_of_300w), "--modes", "oracle", "--out", str(out)]
+    for more in ([], ["--resume", "--jobs", "2"]):
+        assert w300.main([*words, *more]) == 1
+        assert f"error: {picture}: missing or not a picture" in capsys.readouterr().err
+        report = report_of(out)
+        assert f"PARTIAL (2 of 689 faces; failed: {name})" in report["heading"]
+        assert report["failed"].keys() == {name}
+        assert report["frames"] == 2
+        with (out / "frames.csv").open(newline="") as file:
+            assert [row["clip"] for row in csv.DictReader(file)] == ["helen/testset/1_1", "ibug/image_003_1"]
+    picture.write_bytes(whole)
+    assert w300.main([*words, "--resume"]) == 0
+    assert report_of(out)["failed"] == {}
+    assert report_of(out)["frames"] == 3
+
+
+def test_many_damaged_pictures_are_counted_in_the_heading(tests_of_300w: Path, tmp_path: Path) -> None:
+    ibug = tests_of_300w / "300w" / "ibug"
+    for number in range(100, 113):
+        shutil.copy(ibug / "image_003_1.pts", ibug / f"image_{number}.pts")
+        (ibug / f"image_{number}.png").write_bytes(b"no picture")
+    words = ["--data", str(tests_of_300w), "--subset", "challenging", "--modes", "oracle", "--out"]
+    assert w300.main([*words, str(tmp_path / "out")]) == 1
+    report = report_of(tmp_path / "out")
+    assert "ibug/image_109 and 3 more)" in report["heading"]
+    assert len(report["failed"]) == 13
+    (ibug / "image_003_1.png").write_bytes(b"no picture")
+    assert w300.main([*words, str(tmp_path / "none")]) == 1
+    assert not (tmp_path / "none" / "report.json").exists(), "there is nothing to report"
+
+
+def test_a_picture_painted_over_in_place_is_run_again(tests_of_300w: Path, tmp_path: Path) -> None:
+    words = ["--data", str(tests_of_300w), "--subset", "common", "--modes", "oracle", "--out"]
+    assert w300.main([*words, str(tmp_path / "out")]) == 0
+    before = report_of(tmp_path / "out")
+    picture = tests_of_300w / "300w" / "helen" / "testset" / "1_1.png"
+    write(picture, np.zeros_like(cv2.imread(str(picture))))
+    assert w300.main([*words, str(tmp_path / "out"), "--resume"]) == 0
+    assert w300.main([*words, str(tmp_path / "anew")]) == 0
+    assert (
+        without_time(report_of(tmp_path / "out")) == without_time(report_of(tmp_path / "anew")) != without_time(before)
+    )
 
 
 def test_what_cannot_be_measured_is_one_line(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from evaluation.figures import Errors, Measure, oracle_rows
 from evaluation.metrics import (
     auc,
     ced,
@@ -21,6 +22,7 @@ from evaluation.metrics import (
     normalised,
     normalisers,
 )
+from evaluation.record import NO_FACE, Record
 from evaluation.stability import (
     allan_deviation,
     flicker,
@@ -227,6 +229,28 @@ def test_stability_of_a_clip() -> None:
     assert result["false_faces"] == 1, "a face reported where there is none"
     assert result["nmf"] == result["nad_1"] == result["second_difference"] == 0
     assert (result["recovery_max"], result["never_recovered"], result["identity_changes"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("missing", ["infinite", "skip", "last"])
+def test_beside_the_oracle_are_the_faces_that_both_found(missing: str) -> None:
+    """Found by both, by the detector, by the oracle, by neither: one face of four, at 2 and 1 of 60 pixels."""
+    truth = np.stack([face(IBUG68)] * 4).astype(np.float32)
+    points = {"oracle": truth + np.float32([1, 0]), "detector": truth + np.float32([0, 2])}
+    ids = {"oracle": np.array([0, NO_FACE, 0, NO_FACE]), "detector": np.array([0, 0, NO_FACE, NO_FACE])}
+    for mode, of_mode in ids.items():
+        points[mode][of_mode == NO_FACE] = np.nan
+    no, clip = np.zeros(4, bool), np.zeros(4, int)
+    boxes = np.full((4, 4), np.nan)
+    record = Record(
+        ["a"], [[]], clip, np.arange(4), truth, ~no[:, None] & np.ones(68, bool), boxes, no, no, points, ids, {}
+    )
+    measure = Measure(IBUG68, "inter_ocular", ("inter_ocular",), missing)
+    (row,) = oracle_rows(Errors(record, measure, (0.0, 0.0)))
+    assert (row["nme"], row["oracle"], row["ratio"], row["frames"]) == pytest.approx(
+        (200 / 60, 100 / 60, 2, 1), rel=1e-4
+    )
+    ids["oracle"][0] = NO_FACE
+    assert oracle_rows(Errors(record, measure, (0.0, 0.0))) == [], "nothing to set side by side"
 
 
 def test_the_counts_of_300vw() -> None:

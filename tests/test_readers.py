@@ -381,6 +381,20 @@ def test_a_folder_of_pseudo_labels(tmp_path: Path) -> None:
         read_pseudo(tmp_path)
 
 
+def test_the_markup_of_pseudo_labels_is_the_nearest(tmp_path: Path) -> None:
+    """As 'label' leaves it in the folder of each set; above them another, which counts where there is none."""
+    for name, markup in (("films/a/1", COFW29), ("lfw/2", CELEBA5), ("own/3", COFW29)):
+        write(tmp_path / "pseudo" / f"{name}.png", photo())
+        write_pts(tmp_path / "pseudo" / f"{name}.pts", points_of(markup, 3))
+    for folder, markup in (("pseudo/films/a", COFW29), ("pseudo/lfw", CELEBA5), ("pseudo", COFW29), ("", WFLW98)):
+        (tmp_path / folder / "markup.txt").write_text(f"{markup.name}\n")
+    faces = read_pseudo(tmp_path / "pseudo")
+    assert {face.name: face.markup for face in faces} == {"films/a/1": COFW29, "lfw/2": CELEBA5, "own/3": COFW29}
+    (tmp_path / "pseudo" / "markup.txt").unlink()
+    with pytest.raises(DataError, match="own/3: 29 points, where ibug68 has 68"):
+        read_pseudo(tmp_path / "pseudo")
+
+
 def test_validation_never_parts_a_person_a_photo_or_a_video() -> None:
     image = np.zeros((4, 4, 3), np.uint8)
     names = [f"lfw_5590/Person_{person}_{n:04d}" for person in range(300) for n in (1, 2, 3)]

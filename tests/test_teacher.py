@@ -1,16 +1,24 @@
 """What a teacher learns of meshes, on made ones. The real ones are in test_mediapipe.py, where MediaPipe is."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from drawn import shape, write_300w
+from test_readers import write
 
+from tracker import LandmarkModel, load_model
+from tracker.annotations import write_pts
+from tracker.datasets import DataError
+from tracker.detector import Detector
 from tracker.markup import IBUG68
 from tracker.networks.teacher import Teacher
 from tracker.training.__main__ import main
+from tracker.training.label import label
 from tracker.training.mesh import CODE, VERTICES, Form, MeshError, mirror
+from tracker.training.teacher import Labeller, teaching_run
 
 
 def made(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -79,6 +87,33 @@ def test_it_reads_what_is_about_the_points_it_is_given() -> None:
         still, moved = (network(crop, start, torch.zeros(1, CODE))[-1] for crop in (crop, crop.roll(9, -1)))
     assert still.shape == (1, 68, 2)
     assert (still - moved).abs().mean() > 0.01
+
+
+def test_a_teacher_labels_beside_a_model_of_its_points_only(tmp_path: Path, detector: Detector) -> None:
+    run, pictures = tmp_path / "run", tmp_path / "pictures"
+    run.mkdir()
+    state = {"run": asdict(teaching_run(1, 1)), "markup": "ibug68", "average": Teacher().state_dict()}
+    torch.save(state, run / "checkpoint.pt")
+    Form.learnt(*made(CODE), IBUG68).save(run / "form.npz")
+    write(pictures / "one.jpg", np.full((90, 90, 3), 77, np.uint8))
+    teacher = Labeller([run], None)  # which is not asked as far as its mesh
+    with pytest.raises(DataError, match="--teacher gives the points of ibug68, --model trnet-5 those of"):
+        label(pictures, tmp_path / "out", load_model("trnet-5"), detector, teacher)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_face_that_is_refused_keeps_no_label_of_an_earlier_run(
+    tmp_path: Path, portrait: np.ndarray, model: LandmarkModel, detector: Detector
+) -> None:
+    pictures, out, grey = tmp_path / "pictures", tmp_path / "out", np.full((512, 512, 3), 77, np.uint8)
+    for image, count in ((portrait, 1), (grey, 0)):
+        write(pictures / "deep" / "one.jpg", image)
+        assert label(pictures, out, model, detector) == (count, 1)
+        files = ["deep/one.jpg", "deep/one.pts"] * count
+        assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [*files, "markup.txt"]
+    write_pts(pictures / "deep" / "one.pts", shape())
+    assert label(pictures, pictures, model, detector) == (0, 1)
+    assert sorted(path.name for path in (pictures / "deep").iterdir()) == ["one.jpg", "one.pts"], "the user's own"
 
 
 def test_without_mediapipe_it_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from tracker import load_model
 from tracker.backends import weights_folder
 from tracker.core import Box
-from tracker.datasets import DataError, kept_apart, validation_names
+from tracker.datasets import DataError, kept_apart, pictures_300w, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.metrics import inter_pupil, nme, oracle_crop
@@ -28,9 +28,11 @@ from tracker.networks import build
 from tracker.training.__main__ import main
 from tracker.training.augment import augmented, jittered
 from tracker.training.compare import compare
-from tracker.training.datasets import LARGEST, LabelledFace, kept
+from tracker.training.datasets import LARGEST, LabelledFace, held_out, kept
+from tracker.training.export import ExportError
 from tracker.training.loop import Batches, Run, TrainingError, measure, normalised, open_run, predict, train
 from tracker.training.pictures import plot_log
+from tracker.training.quantise import quantise
 from tracker.training.readers import read_300w
 from tracker.training.refine import part_errors
 
@@ -67,6 +69,21 @@ def test_the_test_faces_of_300w_are_never_trained_on(data: Path) -> None:
     for path in train.iterdir():
         (test / path.name).write_bytes(path.read_bytes())
     assert len(read_300w(data / "300w")) == 5
+
+
+def test_validation_faces_are_kept_out_wherever_they_lie(data: Path) -> None:
+    """Helen's and LFPW's faces without a folder trainset have other names, and are the same faces."""
+    root = data / "300w"
+    for path in [*root.glob("*/trainset/*")]:
+        path.rename(path.parents[1] / path.name)
+    faces = read_300w(root)
+    unseen = held_out(faces)
+    assert len(faces) == 5
+    assert {name.partition("/")[0] for name in unseen} == {"afw", "lfpw"}
+    assert {picture.name for picture in pictures_300w(root, "validation")} == unseen
+    assert len(unseen) == 2
+    listed = [(name.partition("/")[0], Path(name).name) for name in validation_names()]
+    assert len(set(listed)) == len(listed)
 
 
 def test_a_missing_set_says_how_to_get_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +232,39 @@ def test_a_folder_with_another_run_is_not_overwritten(
     assert main(command) == 0
     capsys.readouterr()
     assert main([*command, "--loss", "l2"]) == 2
-    assert "another loss" in capsys.readouterr().err
+    assert "differs in loss" in capsys.readouterr().err
+
+
+def test_a_run_is_not_set_back_by_fewer_steps(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), *COMMON, "--steps"]
+    assert main([*command, "3"]) == 0
+    final = (tmp_path / "run" / "final.json").read_bytes()
+    capsys.readouterr()
+    assert main([*command, "2"]) == 2
+    assert "has 3 steps behind it; give --steps 3 or more" in capsys.readouterr().err
+    assert weights(tmp_path / "run")["step"] == 3
+    assert main([*command, "3"]) == 0, "nothing is left to do"
+    assert (tmp_path / "run" / "final.json").read_bytes() == final
+
+
+def test_a_run_goes_on_with_its_own_faces_and_its_model_says_where_they_are_from(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("lfw/one/2_1", "films/3"):
+        (data / "pseudo" / name).parent.mkdir(parents=True)
+        for suffix in (".png", ".pts"):
+            (data / "pseudo" / name).with_suffix(suffix).write_bytes((data / f"300w/afw/1_1{suffix}").read_bytes())
+    command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), *COMMON, "--steps", "1"]
+    assert main([*command, "--sets", "300w,pseudo"]) == 0
+    for other, said in ((["--sets", "300w"], "sets"), (["--sets", "300w,pseudo", "--all-faces"], "all_faces")):
+        capsys.readouterr()
+        assert main([*command, *other]) == 2
+        assert f"differs in {said};" in capsys.readouterr().err
+    words = ["--data", str(data), "--out"]
+    assert main(["refine", str(tmp_path / "run"), *words, str(tmp_path / "refined"), "--steps", "1"]) == 0
+    assert main(["heads", str(tmp_path / "refined"), *words, str(tmp_path / "heads")]) == 0
+    assert main(["export", str(tmp_path / "heads"), "--name", "mine", "--out", str(tmp_path)]) == 0
+    assert load_model(tmp_path / "mine.onnx").spec.data[1] == "pseudo-labels (films, lfw)"
 
 
 def test_the_schedules() -> None:
@@ -246,6 +295,19 @@ def test_a_run_shows_its_curves_and_some_faces(data: Path, tmp_path: Path) -> No
     np.testing.assert_array_equal(cv2.imread(str(folder / "log.png")), curves)
 
 
+def test_half_a_line_of_the_log_stops_no_run(data: Path, tmp_path: Path) -> None:
+    """As a full disk leaves it: it is not plotted, and the next line is one of its own."""
+    folder = tmp_path / "run"
+    command = ["train", "--data", str(data), "--out", str(folder), *COMMON, "--steps"]
+    assert main([*command, "1"]) == 0
+    whole = (folder / "log.jsonl").read_text()
+    (folder / "log.jsonl").write_text(whole + whole[:20])
+    assert main([*command, "2"]) == 0
+    first, half, last = (folder / "log.jsonl").read_text().splitlines()
+    assert (first + "\n", half) == (whole, whole[:20])
+    assert json.loads(last)["step"] == weights(folder)["step"] == 2
+
+
 def test_a_run_cannot_train_heads_with_the_points(data: Path, tmp_path: Path) -> None:
     command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--options", '{"heads": 8}', *COMMON]
     assert main(command) == 2
@@ -272,7 +334,7 @@ def test_a_set_with_unknown_points_is_trained_measured_and_exported(tmp_path: Pa
     assert main(["export", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path)]) == 0
     model = load_model(tmp_path / "mine.onnx")
     assert model.markup is AFLW19
-    with pytest.raises(TrainingError, match="another markup"):
+    with pytest.raises(TrainingError, match="differs in markup"):
         train(Run(steps=2, batch=4), [[drawn_labels(0)]], [], tmp_path / "run")
 
 
@@ -300,6 +362,11 @@ def test_sets_of_several_markups_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="without training faces"):
         train(Run(steps=1), [aflw_faces(1), []], [], tmp_path / "run")
     assert not (tmp_path / "run").exists(), "a run that cannot start leaves nothing behind"
+    mixed = [drawn_labels(0), *aflw_faces(1)]
+    with pytest.raises(DataError, match="several markups"):
+        compare(["trnet-68"], mixed)
+    with pytest.raises(ExportError, match="needs faces with the points of ibug68"):
+        quantise(weights_folder() / "trnet-68.onnx", mixed, tmp_path)
 
 
 def test_a_run_begins_with_the_weights_of_another_that_fit(
@@ -348,7 +415,7 @@ def test_frozen_parts_keep_the_weights_of_a_file_and_the_others_learn(
     capsys.readouterr()
     for wrong, said in (
         (["--frozen", "stem,roots"], "roots: no such part of the network; there are stem, stages, linear"),
-        (["--frozen", ""], "holds a run with another frozen"),
+        (["--frozen", ""], "holds a run that differs in frozen"),
         (["--start", str(data / "300w/afw/1_1.pts.safetensors")], "cannot be read; give a file of weights"),
     ):
         folder = "run" if wrong[1] == "" else "third"
@@ -360,11 +427,11 @@ def test_frozen_parts_keep_the_weights_of_a_file_and_the_others_learn(
 
 
 def test_an_older_checkpoint_is_resumed_and_exported(data: Path, tmp_path: Path) -> None:
-    """One that states neither the markup nor the sets, nor an option that was not there yet."""
+    """One that states neither the markup nor the sets and faces, nor an option that was not there yet."""
     command = ["train", "--data", str(data), "--out", str(tmp_path / "run"), "--steps", "2", *COMMON]
     assert main(command) == 0
     state = weights(tmp_path / "run")
-    del state["markup"], state["sets"], state["run"]["warmup"]
+    del state["markup"], state["sets"], state["all_faces"], state["pseudo"], state["run"]["warmup"]
     torch.save(state, tmp_path / "run" / "checkpoint.pt")
     assert main(["export", str(tmp_path / "run"), "--name", "mine", "--out", str(tmp_path)]) == 0
     assert load_model(tmp_path / "mine.onnx").markup is IBUG68
@@ -448,6 +515,7 @@ def test_the_refined_module_takes_other_points_too(
     capsys.readouterr()
     assert main(["refine", run, *data, "--out", str(tmp_path / "refined"), "--steps", "2"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["eye", "nose", "mouth", "all"]
+    assert weights(tmp_path / "refined")["offset"] == (0.0, 0.0), "an offset of the labels is known of 300-W only"
 
 
 def half_known(face: LabelledFace) -> LabelledFace:

@@ -40,11 +40,12 @@ class DataError(TrackerError):
 @dataclass(frozen=True, eq=False)
 class LabelledPicture:
     """One labelled face of a picture: ``name`` unique in its set, ``label`` in pixels of the picture counted from 0,
-    and ``load``, which reads the whole picture, (H, W, 3) uint8 RGB, or raises a TrackerError."""
+    and ``load``, which reads the whole picture, (H, W, 3) uint8 RGB, from its ``file``, or raises a TrackerError."""
 
     name: str
     label: Annotation
     load: Callable[[], Image]
+    file: Path
 
 
 def read_picture(path: Path) -> Image:
@@ -73,8 +74,8 @@ def pictures_300w(root: Path, part: str = "train", one_based: bool = True) -> li
     """300-W: folders of .jpg or .png with .pts beside them; ``part`` is one of PARTS_300W, or ``validation`` for the
     project's own validation faces among the training faces.
 
-    Names are as in validation_300w.txt: ``afw/134212_1``. What lies in a folder testset is the benchmark's, and no part
-    of the training faces. The training part was tried on the set's own files; the other folders are known from its
+    Names are their paths: ``afw/134212_1``. What lies in a folder testset is the benchmark's, and no part of the
+    training faces. The training part was tried on the set's own files; the other folders are known from its
     documentation and from others' programs.
     """
     folders = _part_of({**PARTS_300W, "validation": PARTS_300W["train"]}, part)
@@ -90,13 +91,12 @@ def pictures_300w(root: Path, part: str = "train", one_based: bool = True) -> li
         paths = [path for files in found.values() for path in files]
     pictures = [
         LabelledPicture(
-            _name(path, root), Annotation(path.stem, read_pts(path, one_based)), partial(read_picture, beside(path))
+            _name(path, root), Annotation(path.stem, read_pts(path, one_based)), partial(read_picture, file), file
         )
-        for path in paths
+        for path, file in zip(paths, map(beside, paths), strict=True)
     ]
     if part == "validation":
-        names = validation_names()
-        pictures = [picture for picture in pictures if picture.name in names]
+        pictures = [picture for picture in pictures if in_validation(picture.name)]
         if not pictures:
             raise DataError(f"{root}: none of the faces of tracker/training/validation_300w.txt; {HOW_300W}")
     return pictures
@@ -106,6 +106,22 @@ def validation_names() -> frozenset[str]:
     """Names of the 300-W faces that are never trained on (before a last run that says so)."""
     text = (resources.files("tracker") / "training" / "validation_300w.txt").read_text()
     return frozenset(line for line in text.split("\n") if line and not line.startswith("#"))
+
+
+def in_validation(name: str) -> bool:
+    """Whether the training face of 300-W of this name is one of ``validation_names``, wherever in ``helen`` or ``lfpw``
+    it lies: ``helen/1`` is ``helen/trainset/1``, as no two training faces of a first folder have one file name."""
+    return _outer_names(name) in _validation_faces()
+
+
+@cache
+def _validation_faces() -> frozenset[tuple[str, str]]:
+    return frozenset(map(_outer_names, validation_names()))
+
+
+def _outer_names(name: str) -> tuple[str, str]:
+    """The first folder of a name, and its file name."""
+    return name.partition("/")[0], name.rpartition("/")[2]
 
 
 def group(name: str) -> str:
@@ -279,7 +295,7 @@ def pictures_cofw(root: Path, part: str = "train") -> list[LabelledPicture]:
     files = {name: root / f"COFW_{name}_color.mat" for name in ("train", "test")}
     path = _one_of([_part_of(files, part)], how)
     return [
-        LabelledPicture(f"{part}/{face.picture}", face, partial(read_cofw_picture, path, number))
+        LabelledPicture(f"{part}/{face.picture}", face, partial(read_cofw_picture, path, number), path)
         for number, face in enumerate(read_cofw_mat(path), 1)
     ]
 
@@ -333,7 +349,7 @@ def _listed(faces: Sequence[Annotation], images: Path) -> list[LabelledPicture]:
     for number, face in enumerate(faces):
         name = face.picture.rpartition(".")[0]
         name = f"{name}_{number}" if name in found else name
-        found[name] = LabelledPicture(name, face, partial(read_picture, images / face.picture))
+        found[name] = LabelledPicture(name, face, partial(read_picture, images / face.picture), images / face.picture)
     return list(found.values())
 
 

@@ -15,7 +15,6 @@ import torch
 
 from tracker.backends import weights_folder
 from tracker.core import TrackerError
-from tracker.datasets import validation_names
 from tracker.detector import load_detector
 from tracker.model import load_model
 from tracker.networks import NETWORKS
@@ -150,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "compare":
             print("\n".join(compare(given.models, _parted(given.set, given)[1])))
         elif given.command == "attention":
-            print("\n".join(attention(load_model(given.model), _validation(given))))
+            print("\n".join(attention(load_model(given.model), _parted("300w", given)[1])))
         elif given.command == "detector":
             _detector(given)
         elif given.command == "label":
@@ -212,7 +211,7 @@ def _train(given: argparse.Namespace) -> None:
             sets[index] = [face for face in faces if face.name not in unseen]
     with joined(given.device) as (process, processes):
         shared = {"process": process, "processes": processes}
-        train(run, sets, validation, given.out, given.device, **shared, start=given.start)
+        train(run, sets, validation, given.out, given.device, **shared, start=given.start, all_faces=given.all_faces)
 
 
 def _photographed(given: argparse.Namespace) -> list[list[LabelledFace]]:
@@ -243,10 +242,6 @@ def _refine(given: argparse.Namespace) -> None:
 def _fine_set(run: Path) -> str:
     """The first set that a run was trained on."""
     return str(open_run(run)[0].get("sets", ["300w"])[0])  # older checkpoints do not state it
-
-
-def _validation(given: argparse.Namespace) -> list[LabelledFace]:
-    return [face for face in READERS["300w"](given.data / "300w") if face.name in validation_names()]
 
 
 def _parted(name: str, given: argparse.Namespace) -> tuple[list[LabelledFace], list[LabelledFace]]:

@@ -37,6 +37,8 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
     trust: list[str] = []
     if not faces:
         raise DataError("no validation faces to compare on; is the set whole?")
+    if len(markups := {face.markup.name for face in faces}) > 1:
+        raise DataError(f"faces of several markups ({', '.join(sorted(markups))}); part them into folders of their own")
     truth = np.stack([face.points for face in faces]).astype(np.float64)
     known = np.stack([face.known_mask for face in faces])
     sized = np.array([face.has_eyes for face in faces])

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracker.annotations import Flags
 from tracker.core import Box, Image, Points
-from tracker.datasets import DataError, kept_apart, validation_names
+from tracker.datasets import DataError, in_validation, kept_apart
 from tracker.markup import CELEBA5, IBUG68, Markup
 from tracker.metrics import inter_ocular, inter_pupil
 
@@ -77,9 +77,8 @@ def label_offset(dataset: str) -> tuple[float, float]:
 
 def held_out(faces: Sequence[LabelledFace]) -> frozenset[str]:
     """Names of the faces of one set to validate on: the list of 300-W, else those that ``kept_apart`` chooses."""
-    if faces and faces[0].dataset == "300w":
-        return validation_names()
-    return frozenset(face.name for face in faces if kept_apart(face.name))
+    chosen = in_validation if faces and faces[0].dataset == "300w" else kept_apart
+    return frozenset(face.name for face in faces if chosen(face.name))
 
 
 def kept(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,7 +20,7 @@ from tracker.detector import STRIDES, decode, suppress
 from tracker.markup import CELEBA5
 from tracker.networks.facedet import FaceDet
 from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of, short_floats
-from tracker.training.pictures import ignored
+from tracker.training.pictures import ignored, write_log
 from tracker.training.scenes import Photo, Scene, Scenes
 
 
@@ -151,9 +150,7 @@ def train_detector(
             sums, since = {}, 0
             line = {"step": step + 1, "time": round(time.time()), "rate": run.rate_at(step), **means}
             line |= measure(average, pictures, run, device)
-            with (folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            tqdm.write(json.dumps(line))
+            write_log(folder, line)
         if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
             state.save(step + 1, (0.0, 0.0))
             saved_at = time.monotonic()

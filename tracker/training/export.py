@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -15,8 +16,11 @@ from torch import Tensor, nn
 
 from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
+from tracker.model import INT8
 from tracker.training.loop import open_run
-from tracker.training.readers import TERMS
+from tracker.training.readers import terms
+
+log = logging.getLogger(__name__)
 
 
 class ExportError(TrackerError):
@@ -36,13 +40,15 @@ class _Named(nn.Module):
 
 
 def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spec:
-    """Write the averaged network of the run in ``run_folder`` to ``folder`` and check that both files give the same.
+    """Write the averaged network of the run in ``run_folder`` to ``folder`` and check that both files give the same. A
+    ``NAME-int8.onnx`` that is there was made of the model before, and is taken away.
 
     TrainingError when there is no run; ExportError when the points differ by more than 1e-4 of the crop, or another
     output by more than 1e-4.
     """
     saved, run, markup, network = open_run(run_folder)
-    data = tuple(TERMS.get(name, name) for name in saved.get("sets", ("300w", "ytf68")))  # older ones do not state them
+    sets = saved.get("sets", ("300w", "ytf68"))  # older ones do not state them
+    data = tuple(terms(name, saved.get("pseudo", ())) for name in sets)
     size = network.input_size
     unused: tuple[str, ...] = getattr(network, "training_only", ())
     example = torch.randn(2, 3, size, size)
@@ -71,6 +77,10 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
     state = {key: value.contiguous() for key, value in network.state_dict().items() if key.split(".")[0] not in unused}
     save_file(state, str(parts[1]), metadata={Spec.KEY: spec.to_json()})
     _compare(parts[0], parts[1], size)
+    short = folder / f"{name}{INT8}.onnx"
+    if short.exists():
+        short.unlink()
+        log.info("%s, of the model before, is taken away; python -m tracker.training quantise makes it again", short)
     for part, final in zip(parts, (graph, weights), strict=True):
         part.chmod(0o644)  # safetensors makes files that only their owner may read
         os.replace(part, final)

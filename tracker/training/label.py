@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from tracker.core import Box, Crop, Face, Image, Points
 from tracker.datasets import DataError, read_picture
 from tracker.detector import Detector, expected, roll
 from tracker.files import read_json
+from tracker.markup import Markup
 from tracker.model import LandmarkModel
 from tracker.tracking import views_agree
 from tracker.training.datasets import LabelledFace
@@ -45,8 +47,15 @@ teacher has an error of 4.19 %, trnet-68 (version 11) by its one view and the mi
 weights of 0.5 and 0.6 and 4.09 for 0.7; two teachers (4.15) and version 10 (4.31) between 4.09 and 4.10 for 0.6 to 0.8,
 with version 10 by all ``VIEWS`` (4.30) the same (scripts)."""
 
-Labeller = Callable[[Image, Points], Points | None]
-"""An image and about where the points of a face are, to points that are better; None where it finds none."""
+
+class Labeller(Protocol):
+    """An image and about where the points of a face are, to points of ``markup`` that are better; None where it finds
+    none."""
+
+    @property
+    def markup(self) -> Markup: ...
+
+    def __call__(self, image: Image, points: Points) -> Points | None: ...
 
 
 def label(
@@ -59,8 +68,14 @@ def label(
     model agrees with itself over shifted views. Its points are then the mean over ``VIEWS`` and their mirror images,
     which err less than those of one view; with a ``teacher``, which must agree with the model, mostly its points
     (``TEACHER_SHARE``), and of the model's the mean of one view and its mirror image.
-    DataError when there are no pictures.
+    What an earlier run wrote to ``out`` of a face that is now refused is taken away. DataError when there are no
+    pictures, or the teacher has other points than the model.
     """
+    if teacher is not None and teacher.markup.name != model.markup.name:
+        raise DataError(
+            f"--teacher gives the points of {teacher.markup.name}, --model {model.spec.name} those of "
+            f"{model.markup.name}; give a model with the teacher's points"
+        )
     table = folder / "trainImageList.txt"
     known = {face.picture: face for face in read_five_point_list(table)} if table.exists() else {}
     pictures = sorted(known) or sorted(str(path.relative_to(folder)) for path in folder.rglob("*.jpg"))
@@ -68,14 +83,18 @@ def label(
         raise DataError(f"{folder}: no .jpg files to label; give the folder of a set")
     out.mkdir(parents=True, exist_ok=True)
     (out / "markup.txt").write_text(model.markup.name + "\n")
+    own = {(folder / name).resolve() for name in pictures}
     kept = 0
     for name in tqdm(pictures, desc=f"labelling {folder.name}", unit=" faces"):
         image = np.ascontiguousarray(read_picture(folder / name))
         face = _located(image, model, detector, known.get(name))
         points = None if face is None else _labelled(image, model, face, teacher)
-        if points is None:
-            continue
         target = out / name
+        if points is None:
+            if target.exists() and target.resolve() not in own:  # what an earlier run wrote
+                target.with_suffix(".pts").unlink(missing_ok=True)
+                target.unlink()
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / name, target)
         write_pts(target.with_suffix(".pts"), points)

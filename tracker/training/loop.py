@@ -37,7 +37,7 @@ from tracker.networks import Network, build
 from tracker.training.augment import augmented
 from tracker.training.datasets import LABEL_OFFSET, LabelledFace, label_offset
 from tracker.training.losses import LOSSES, contrast
-from tracker.training.pictures import ignored, plot_log, write_samples
+from tracker.training.pictures import ignored, plot_log, write_log, write_samples
 
 log = logging.getLogger(__name__)
 
@@ -174,28 +174,35 @@ class Checkpoint:
     network: nn.Module
     average: nn.Module
     optimiser: torch.optim.Optimizer
+    all_faces: bool = False
+    pseudo: Sequence[str] = ()
 
     def load(self, device: str) -> int:
-        """Take up what was saved, if anything was; the step to go on with. TrainingError when it is another run's."""
+        """Take up what was saved, if anything was; the step to go on with. TrainingError when it is another run's,
+        or has more steps behind it than this one is to have."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return 0
+        now = asdict(self.run) | {"markup": self.markup.name, "sets": list(self.sets), "all_faces": self.all_faces}
         try:
             saved = torch.load(path, map_location=device, weights_only=True)
-            before = {**asdict(Run()), **saved["run"], "markup": saved.get("markup", "ibug68")}  # older ones state less
+            stated = {key: saved[key] for key in ("markup", "sets", "all_faces") if key in saved}
+            before = now | asdict(Run()) | saved["run"] | {"markup": "ibug68"} | stated  # older ones state less
         except Exception as error:  # torch raises many kinds
             raise TrainingError(f"{path}: cannot be read; take it away to begin anew") from error
-        now = {**asdict(self.run), "markup": self.markup.name}
         if changed := {key for key, value in now.items() if before[key] != value} - {"steps"}:
             raise TrainingError(
-                f"{self.folder}: holds a run with another {', '.join(sorted(changed))}; give another --out or the same "
-                "options"
+                f"{self.folder}: holds a run that differs in {', '.join(sorted(changed))}; give another --out or the "
+                "same options"
             )
         try:
+            step = int(saved["step"])
+            if step > self.run.steps:
+                raise TrainingError(f"{path}: has {step} steps behind it; give --steps {step} or more")
             self.network.load_state_dict(saved["network"])
             self.average.load_state_dict(saved["average"])
             self.optimiser.load_state_dict(saved["optimiser"])
-            return int(saved["step"])
+            return step
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path}: is not the checkpoint of this run; take it away to begin anew") from error
 
@@ -215,6 +222,8 @@ class Checkpoint:
             "run": asdict(self.run),
             "markup": self.markup.name,
             "sets": list(self.sets),
+            "all_faces": self.all_faces,
+            "pseudo": list(self.pseudo),
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -241,16 +250,18 @@ def train(
     process: int = 0,
     processes: int = 1,
     start: Path | None = None,
+    all_faces: bool = False,
 ) -> Network:
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network. A new
-    run begins with those weights of ``start``, a run or a ``.safetensors`` file, that fit.
+    run begins with those weights of ``start``, a run or a ``.safetensors`` file, that fit. ``all_faces`` notes that the
+    validation faces are among those of ``sets``.
 
     Writes ``checkpoint.pt`` every ``save_every`` seconds; at every validation a line of ``log.jsonl``, its curves
     ``log.png`` and the faces of ``samples.jpg``; at the end ``final.json``. There, and in the last checkpoint, the
     offset of the labels is the one learnt on the training faces, where the set's labels have one. With several
     ``processes``, each trains on its share of every batch, and number 0 measures and writes. TrainingError when a set
     is empty, when the sets have several markups, when ``run.frozen`` names no part of the network or there is no
-    ``start`` to take its weights from, and when ``folder`` holds another run.
+    ``start`` to take its weights from, and when ``folder`` holds another run, or one of more steps.
     """
     markup, dataset = _markup(sets), sets[0][0].dataset
     if "heads" in run.options:
@@ -279,7 +290,8 @@ def train(
     loss_of = LOSSES[run.loss]
     keywords = {"alpha": run.alpha} if run.loss in ("le", "enme") else {}
 
-    state = Checkpoint(folder, run, markup, [faces[0].dataset for faces in sets], network, average, optimiser)
+    names, pseudo = [faces[0].dataset for faces in sets], pseudo_folders(sets)
+    state = Checkpoint(folder, run, markup, names, network, average, optimiser, all_faces, pseudo)
     first = state.load(device)
     size = network.input_size
     stream = Batches(sets, run, size, markup, process, processes).stream(first)
@@ -325,9 +337,7 @@ def train(
                     "loss": round(float(mean_loss) / processes, 4),
                     **measure(average, validation, run, device),
                 }
-                with (folder / "log.jsonl").open("a") as file:
-                    file.write(json.dumps(line) + "\n")
-                tqdm.write(json.dumps(line))
+                write_log(folder, line)
                 plot_log(folder)
                 if validation:
                     write_samples(folder / "samples.jpg", validation, predict(average, validation, run, device))
@@ -477,6 +487,12 @@ def measure(
             "offset_y": dy,
         }
     return {key: round(float(value), 4) for key, value in figures.items()}
+
+
+def pseudo_folders(sets: Sequence[Sequence[LabelledFace]]) -> list[str]:
+    """The first folders of the faces with pseudo-labels, which tell what their pictures are from."""
+    names = (face.name for faces in sets for face in faces if face.dataset == "pseudo")
+    return sorted({name.partition("/")[0] for name in names if "/" in name})
 
 
 def _markup(sets: Sequence[Sequence[LabelledFace]]) -> Markup:

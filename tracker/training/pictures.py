@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from tracker.core import Array, Box, Face, Frame, Result, TrackerError
 from tracker.draw import draw_result
@@ -31,13 +33,23 @@ def ignored(folder: Path) -> None:
         (folder / ".gitignore").write_text("*\n")
 
 
+def write_log(folder: Path, line: dict[str, Any]) -> None:
+    """Show ``line`` and append it to ``log.jsonl``, not to the half of a line that a full disk may have left there."""
+    path, text = folder / "log.jsonl", json.dumps(line)
+    held = path.read_bytes() if path.exists() else b""
+    with path.open("a") as file:
+        file.write("\n" * (held[-1:] not in (b"", b"\n")) + text + "\n")
+    tqdm.write(text)
+
+
 def plot_log(folder: Path) -> None:
     """``log.png`` beside ``log.jsonl``: the loss and every NME over the steps. Where a run was resumed, the later line
-    of a step counts. TrackerError without matplotlib."""
+    of a step counts; half a line does not. TrackerError without matplotlib."""
     lines = {}
-    for text in (folder / "log.jsonl").read_text().splitlines():
-        line = json.loads(text)
-        lines[line["step"]] = line
+    for text in (folder / "log.jsonl").read_text(errors="replace").splitlines():
+        with suppress(json.JSONDecodeError):
+            line = json.loads(text)
+            lines[line["step"]] = line
     steps = sorted(lines)
     figure = _figure(6.4, 5.4)
     above, below = figure.subplots(2, 1, sharex=True)

@@ -53,7 +53,7 @@ def quantise(
     if path.suffix != ".onnx" or path.stem.endswith(INT8):
         raise ExportError(f"{path}: give a model in fp32, NAME.onnx")
     spec = open_backend(path).spec
-    if not faces or faces[0].markup.name != spec.markup:
+    if {face.markup.name for face in faces} != {spec.markup}:
         raise ExportError(f"{path}: needs faces with the points of {spec.markup} to calibrate on")
     rng = np.random.default_rng(seed)
 

@@ -100,24 +100,31 @@ def read_lfw_net(root: Path) -> list[LabelledFace]:
 def read_pseudo(root: Path) -> list[LabelledFace]:
     """Faces that a model labelled: pictures (.jpg or .png) with ``.pts`` files beside them, in any depth.
 
-    The files count from 1, as all .pts files do, and every point is known. ``markup.txt`` in ``root`` holds the name of
-    the markup as its only word; without that file it is ibug68. Frames of one video, and faces of one photo, are kept
-    together in validation when they are named ``NAME_1``, ``NAME_2`` and so on. This layout is the project's own.
+    The files count from 1, as all .pts files do, and every point is known. ``markup.txt`` holds the name of the markup
+    as its only word; the nearest one counts, in the folder of the file or above it up to ``root``; without any it is
+    ibug68. Frames of one video, and faces of one photo, are kept together in validation when they are named ``NAME_1``,
+    ``NAME_2`` and so on. This layout is the project's own.
     """
-    markup, named = MARKUPS["ibug68"], root / "markup.txt"
-    if named.exists():
-        word = named.read_text(encoding="utf-8", errors="replace").strip()
-        if word not in MARKUPS:
-            raise DataError(f"{named}: {word[:40]!r} is no markup; write one of {', '.join(MARKUPS)}")
-        markup = MARKUPS[word]
     paths = sorted(root.rglob("*.pts"))
     if not paths:
         raise DataError(f"{root}: no .pts files; put pictures there, with a .pts file beside each")
+    markups = {folder: _markup_in(folder, root) for folder in {path.parent for path in paths}}
     faces = []
     for path in tqdm(paths, desc="reading pseudo", unit=" faces", leave=False):
         name = str(path.relative_to(root).with_suffix("")).replace("\\", "/")
-        faces.append(kept(name, read_picture(beside(path)), read_pts(path), "pseudo", markup))
+        faces.append(kept(name, read_picture(beside(path)), read_pts(path), "pseudo", markups[path.parent]))
     return faces
+
+
+def _markup_in(folder: Path, root: Path) -> Markup:
+    """What the nearest ``markup.txt`` says, in ``folder`` or above it up to ``root``."""
+    named = folder / "markup.txt"
+    if not named.exists():
+        return IBUG68 if folder == root else _markup_in(folder.parent, root)
+    word = named.read_text(encoding="utf-8", errors="replace").strip()
+    if word not in MARKUPS:
+        raise DataError(f"{named}: {word[:40]!r} is no markup; write one of {', '.join(MARKUPS)}")
+    return MARKUPS[word]
 
 
 READERS: dict[str, Callable[..., list[LabelledFace]]] = {
@@ -149,9 +156,16 @@ TERMS = {
     "wflw": "WFLW training faces: research use only",
     "lfw_net_5pt": "LFW and net faces with five points: research use only",
     "aflw_unlabelled": "AFLW pictures with the landmarks of a model: research use only, non-commercial",
-    "pseudo": "pseudo-labels on pictures of the user's own",
+    "pseudo": "pseudo-labels on other pictures",
 }
 """What a model says of the sets it was trained on."""
+
+
+def terms(name: str, pseudo: Sequence[str] = ()) -> str:
+    """What a model says of the set ``name``; of pseudo-labels the folders they were in, which are named after sets."""
+    if name == "pseudo" and pseudo:
+        return f"pseudo-labels ({', '.join(pseudo[:8])}{', ...' * (len(pseudo) > 8)})"
+    return TERMS.get(name, name)
 
 
 def _faces(pictures: Sequence[LabelledPicture], dataset: str, markup: Markup) -> list[LabelledFace]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from tracker.markup import Markup
 from tracker.metrics import inter_pupil
 from tracker.networks import FaceDet, Network
-from tracker.training.datasets import LabelledFace
+from tracker.training.datasets import LABEL_OFFSET, LabelledFace
 from tracker.training.loop import (
     Batches,
     Run,
@@ -88,12 +88,12 @@ def refine(
     _take(linear, average)
 
     figures = measure(network, faces, run)
-    offset = (figures["offset_x"], figures["offset_y"])
+    offset = (figures["offset_x"], figures["offset_y"]) if faces[0].dataset in LABEL_OFFSET else (0.0, 0.0)
     report = {"before": before, "after": part_errors(network, validation, run)}
     final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
     ignored(out)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
-    state |= {key: saved[key] for key in ("markup", "sets") if key in saved}
+    state |= {key: saved[key] for key in ("markup", "sets", "pseudo") if key in saved}
     write_checkpoint(out, state)
     (out / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     return report

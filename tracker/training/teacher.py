@@ -7,7 +7,6 @@ mesh; what it knows of faces beyond those few thousand is the mesh's.
 from __future__ import annotations
 
 import copy
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -30,7 +29,7 @@ from tracker.training.datasets import LabelledFace
 from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of, short_floats
 from tracker.training.losses import distances
 from tracker.training.mesh import FaceMesh, Floats, Form, Placed, upright
-from tracker.training.pictures import ignored
+from tracker.training.pictures import ignored, write_log
 
 WHOLE = 3
 """How many times as often a training crop lies by the mean of all looks' meshes as by that of one of them, whose error
@@ -119,9 +118,7 @@ def train_teacher(
             line["loss"], losses = round(float(torch.stack(losses).mean()), 4), []
             for name, values in (("nme_start", start.points), ("nme", after)):
                 line[name] = round(100 * float(nme(values, unseen.points, normaliser).mean()), 4)
-            with (folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            tqdm.write(json.dumps(line))
+            write_log(folder, line)
         if time.monotonic() - saved_at > save_every or step + 1 == run.steps:
             state.save(step + 1, (0.0, 0.0))
             saved_at = time.monotonic()
@@ -199,7 +196,7 @@ class Labeller:
 
     def __init__(self, folders: Sequence[Path], mesh: FaceMesh) -> None:
         self.mesh, self.teachers = mesh, [_finished(folder) for folder in folders]
-        self.markup = self.teachers[0][1]
+        self.markup: Markup = self.teachers[0][1]
 
     def __call__(self, image: Image, points: Points) -> Points | None:
         crop: Crop = upright(points, self.markup)
