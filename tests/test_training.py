@@ -638,7 +638,9 @@ def test_an_aan_gets_more_filters_and_finds_the_same_points_at_first(
     run, wide, on = tmp_path / "run", tmp_path / "wide", tmp_path / "on"
     command = ["train", "--data", str(data), *COMMON, "--network", "aan", "--steps", "1"]
     shipped = weights_folder() / "aan-68.safetensors"
-    assert main([*command, "--rate", "1e-9", "--start", str(shipped), "--out", str(run)]) == 0
+    had = load_model(shipped).spec.options
+    same = ["--options", json.dumps({"widths": had["widths"]})] if "widths" in had else []
+    assert main([*command, "--rate", "1e-9", "--start", str(shipped), "--out", str(run), *same]) == 0
     before = open_run(run)[3]
     widths = [width + 16 for width in before.widths]
     assert (
@@ -662,6 +664,8 @@ def test_an_aan_gets_more_filters_and_finds_the_same_points_at_first(
     assert main([*command, "--steps", "2", "--start", str(wide), "--out", str(on), *options]) == 0
     learnt = open_run(on)[0]["network"]
     assert learnt["blocks.1.reduce.0.weight"][: before.widths[1], 4 * before.widths[0] :].any(), "new ones are read"
+    assert main([*command, "--start", str(wide), "--out", str(tmp_path / "narrow"), *same]) == 2
+    assert json.dumps({"widths": widths}) in capsys.readouterr().err
     for widths_, said in (("8,8,8,8", "none smaller"), ("64,64", "give four")):
         assert main(["revive", str(run), "--data", str(data), "--out", str(wide), "--widths", widths_]) == 2
         assert said in capsys.readouterr().err

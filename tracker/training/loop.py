@@ -25,11 +25,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from tracker.backends import Spec
 from tracker.core import TrackerError
 from tracker.markup import MARKUPS, Markup
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
@@ -409,20 +411,26 @@ def frozen(network: nn.Module, names: str) -> list[nn.Module]:
 
 def take_over(network: nn.Module, start: Path) -> None:
     """Give ``network`` those weights of ``start``, the folder of a run or a ``.safetensors`` file, that have its names
-    and shapes. TrainingError when hardly any has, as of another kind of network."""
+    and shapes. TrainingError when it is another kind of network, or has other filters."""
     if start.suffix == ".safetensors":
         try:
             theirs = load_file(start)
+            with safe_open(str(start), framework="pt") as file:
+                options = json.loads((file.metadata() or {}).get(Spec.KEY, "{}")).get("options", {})
         except Exception as error:  # safetensors raises many kinds
             raise TrainingError(
                 f"--start {start}: cannot be read; give a file of weights or the folder of a run"
             ) from error
     else:
-        theirs = open_run(start)[3].state_dict()
+        _, run, _, before = open_run(start)
+        theirs, options = before.state_dict(), run.options
     ours = network.state_dict()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
-    if len(fitting) < len(ours) / 2:
+    if len(set(theirs) & set(ours)) < len(ours) / 2:
         raise TrainingError(f"--start {start}: holds another kind of network; give one of the same --network")
+    if any(value.ndim == 4 and name not in fitting for name, value in theirs.items() if name in ours):
+        widths = f", as --options '{json.dumps({'widths': options['widths']})}'" if "widths" in options else ""
+        raise TrainingError(f"--start {start}: its network has other filters; give the widths that it has{widths}")
     network.load_state_dict({**ours, **fitting})
     if new := sorted(set(ours) - set(fitting)):
         log.info("begins with the weights of %s; new are %s", start, ", ".join(new))
