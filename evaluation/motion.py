@@ -31,7 +31,7 @@ from evaluation.command import Parser
 from evaluation.subject import EvaluationError
 from tracker.annotations import Annotation, read_pts
 from tracker.core import Crop, Image, Points, TrackerError
-from tracker.datasets import HOW_300W, LabelledPicture, beside, in_validation, read_picture
+from tracker.datasets import HOW_300W, PARTS_300W, LabelledPicture, beside, in_validation, read_picture
 
 RATE = 30
 KINDS = ("steady", "shaky", "occluded", "leaves")
@@ -244,7 +244,8 @@ def write_clip(
 def _unseen(parts: Sequence[str]) -> bool:
     """Whether a path leads to one of the validation faces of 300-W, whatever folder of the set, or about it, was
     given."""
-    starts = [place for place, part in enumerate(parts[:-1]) if part in ("afw", "helen", "lfpw")]
+    folders = {folder.partition("/")[0] for folder in PARTS_300W["train"]}
+    starts = [place for place, part in enumerate(parts[:-1]) if part in folders]
     return bool(starts) and "testset" not in parts and in_validation("/".join(parts[starts[-1] :]))
 
 
@@ -259,8 +260,8 @@ def photos(root: Path, every_face: bool) -> list[LabelledPicture]:
     unseen = {name: path for name, path in paths.items() if _unseen(path.resolve().with_suffix("").parts)}
     chosen = paths if every_face or not unseen else unseen
     return [
-        LabelledPicture(name, Annotation(name, read_pts(path)), partial(read_picture, beside(path)), beside(path))
-        for name, path in chosen.items()
+        LabelledPicture(name, Annotation(name, read_pts(path)), partial(read_picture, file), file)
+        for name, path, file in ((name, path, beside(path)) for name, path in chosen.items())
     ]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.subject import EvaluationError, Locate, Located, Setting, Subject, sha256
+from evaluation.subject import EvaluationError, Locate, Located, Setting, Subject
 from tracker.core import Array, Box, Crop, Frame, Image, Points
 from tracker.detector import quiet
+from tracker.files import sha256
 from tracker.markup import IBUG68
 
 MESH_68 = (

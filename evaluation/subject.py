@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 
 from tracker.core import Array, Box, Frame, Points, TrackerError
 from tracker.detector import Detector, detector_file, expected, load_detector
+from tracker.files import sha256
 from tracker.markup import Markup
 from tracker.metrics import oracle_crop
 from tracker.model import LandmarkModel, load_model
@@ -146,11 +146,6 @@ def modes_of(model: str) -> Mapping[str, str]:
     """The modes that ``--model`` can be run in, and what each means."""
     name = peer(model)
     return PEERS[name] if name else MODES
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _none(image: Any) -> list[Any]:

@@ -666,6 +666,9 @@ def test_an_aan_gets_more_filters_and_finds_the_same_points_at_first(
     assert learnt["blocks.1.reduce.0.weight"][: before.widths[1], 4 * before.widths[0] :].any(), "new ones are read"
     assert main([*command, "--start", str(wide), "--out", str(tmp_path / "narrow"), *same]) == 2
     assert json.dumps({"widths": widths}) in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["revive", str(run), "--data", str(data), "--out", str(wide), "--widths", "wide"])
+    assert "wide: give four whole numbers" in capsys.readouterr().err
     for widths_, said in (("8,8,8,8", "none smaller"), ("64,64", "give four")):
         assert main(["revive", str(run), "--data", str(data), "--out", str(wide), "--widths", widths_]) == 2
         assert said in capsys.readouterr().err

@@ -6,6 +6,7 @@ that name stays as it is until then, and no half of a file passes for a whole on
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -135,6 +136,11 @@ def write_json(path: Path, value: Any) -> None:
     """``value`` as indented JSON. Raises SinkError."""
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     Bytes(path, text.encode(errors="backslashreplace"))  # names of files that are not UTF-8: \\udcff is JSON's way too
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's content, in hexadecimal digits. Raises OSError."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def read_text(path: Path, most: int = LONGEST) -> str:

@@ -84,9 +84,8 @@ def jobs(inputs: Sequence[str | Path], folder: Path) -> list[Job]:
 
 def _another(job: Job) -> Path | None:
     """The other recording, if it is still there, whose results have the names of those of ``job``."""
-    record = record_path(job)
     with suppress(OSError, ValueError, KeyError, TypeError):
-        source = Path(read_json(record)["input"]["path"])
+        source = Path(read_json(record_path(job))["input"]["path"])
         if source.exists() and not source.samefile(job.source):
             return source
     return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -25,7 +24,7 @@ from tracker._version import __version__
 from tracker.core import MUDDLED, Box, Face, Frame, Image, Result
 from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
-from tracker.files import Bytes, SinkError, read_json, remove, write_json
+from tracker.files import Bytes, SinkError, read_json, remove, sha256, write_json
 from tracker.jobs import InputError, Job, record_path
 from tracker.markup import Markup
 from tracker.metrics import inter_pupil
@@ -107,7 +106,7 @@ def _machine(
 ) -> tuple[LandmarkModel, Detector, dict[str, str | None]]:
     loaded, finder = load_model(model, device, precision), load_detector(detector)
     files = {"model": loaded.backend.path, "detector": detector_file(detector)}
-    digests = {name: hashlib.sha256(path.read_bytes()).hexdigest() if path else None for name, path in files.items()}
+    digests = {name: sha256(path) if path else None for name, path in files.items()}
     return loaded, finder, digests
 
 

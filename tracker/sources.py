@@ -186,7 +186,6 @@ class VideoFile:
                 return None
             if self._start is not None and not in_places:
                 known = [tick for tick in known if tick >= self._start]
-            self.length = len(known)
             return np.sort(np.array(known)) * float(stream.time_base)
 
     def __enter__(self) -> Self:

@@ -9,8 +9,8 @@ The paper gives no widths, no input size and no form of the intermediate branche
   only, so without it the first block would look at raw colours, and at 128x128 it would cost four times as much.
 * Bottlenecks of 16 / 32 / 64 / 128 filters that widen fourfold to 64 / 128 / 256 / 512, the proportions of He et al.:
   every block then costs the same, about 24 M multiply-adds, and all of it 110 M. Twice the width at the first block
-  was half as fast to train, for want of memory bandwidth. ``aan-68`` has 48 / 96 / 192 after the first 16, 193 M: with
-  the others it learnt no more.
+  was half as fast to train, for want of memory bandwidth. ``aan-68`` has 16 / 48 / 96 / 192, 193 M: at
+  110 M it learnt no more.
 * An intermediate branch averages M(x) * H(x), what section 3.2 calls the features weighted by attention maps, to 4x4
   and has one linear layer. Of F(x), which has H(x) too, it could read as well where M is 0, and M came out low on the
   face and high around it.

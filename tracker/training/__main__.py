@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     reviving.add_argument("--out", type=Path, required=True, help="folder for what another run may --start with")
     reviving.add_argument(
         "--widths",
-        type=lambda text: tuple(map(int, text.split(","))),
+        type=_widths,
         default=(),
         metavar="A,B,C,D",
         help="an AAN: filters of its four blocks from now on, no fewer than it has",
@@ -191,6 +191,13 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"stopped; the same command {goes_on}", file=sys.stderr)
         return 130
     return 0
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text}: give four whole numbers by comma") from error
 
 
 def _train(given: argparse.Namespace) -> None:

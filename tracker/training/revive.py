@@ -167,20 +167,19 @@ def _widened(network: AAN, wider: AAN, inputs: Tensor) -> AAN:
         assert isinstance(old, Bottleneck)
         width, inside = _parts(block.spatial)[0].in_channels, torch.arange(_parts(old.spatial)[0].in_channels)
         came = torch.arange(_parts(old.reduce)[0].in_channels)
-        _copied(block.reduce, old.reduce, renewed, came)
-        _copied(block.spatial, old.spatial, renewed, inside)
+        _copied(block.reduce, old.reduce, renewed)
+        _copied(block.spatial, old.spatial, renewed)
         _copied(block.expand, old.expand, renewed, torch.cat([inside, width + came]))
         if network.attention:
             ours, theirs = wider.attention[level], network.attention[level]
             assert isinstance(ours, Attention)
             assert isinstance(theirs, Attention)
-            _copied(ours.score, theirs.score, renewed, torch.arange(_parts(theirs.score)[0].in_channels))
+            _copied(ours.score, theirs.score, renewed)
         if network.branches:
             _read_first(wider.branches[level], network.branches[level])
     for ours, theirs in zip(wider.embedding.children(), network.embedding.children(), strict=True):
         if isinstance(ours, nn.BatchNorm1d):
-            for value, before in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
-                value[: len(before)].copy_(before) if before.ndim else value.copy_(before)
+            _keep_first(ours, theirs)
         elif isinstance(ours, Wide):
             _read_first(ours, theirs)
     wider.linear.load_state_dict(network.linear.state_dict())
@@ -190,18 +189,22 @@ def _widened(network: AAN, wider: AAN, inputs: Tensor) -> AAN:
 
 def _copied(writer: nn.Module, old: nn.Module, renewed: dict[nn.Module, Tensor], reads: Tensor | None = None) -> None:
     """Give ``writer``, a convolution with its normalisation, the filters of ``old`` as its first ones, which read the
-    inputs ``reads`` only; the others get random ones of their size, and ``renewed`` says which these are."""
+    inputs ``reads`` only, by default the first; the others get random ones of their size, and ``renewed`` says which
+    these are."""
     (convolution, normalisation), (before, before_normalisation) = _parts(writer), _parts(old)
     count = before.out_channels
     convolution.weight.normal_(std=float(before.weight.square().mean().sqrt()))
     convolution.weight[:count] = 0
     places = torch.arange(before.in_channels) if reads is None else reads
     convolution.weight[:count, places] = before.weight
-    for value, theirs in zip(
-        normalisation.state_dict().values(), before_normalisation.state_dict().values(), strict=True
-    ):
-        value[:count].copy_(theirs) if theirs.ndim else value.copy_(theirs)
+    _keep_first(normalisation, before_normalisation)
     renewed[writer] = torch.arange(convolution.out_channels) >= count
+
+
+def _keep_first(normalisation: nn.Module, old: nn.Module) -> None:
+    """Normalise the first channels as ``old`` does."""
+    for value, before in zip(normalisation.state_dict().values(), old.state_dict().values(), strict=True):
+        value[: len(before)].copy_(before) if before.ndim else value.copy_(before)
 
 
 def _read_first(layer: nn.Module, old: nn.Module) -> None:
