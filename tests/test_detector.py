@@ -6,6 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
@@ -14,7 +15,7 @@ from torch import nn
 
 from tracker import load_detector
 from tracker.core import Crop, TrackerError
-from tracker.detector import SETTINGS, STRIDES, Detector, decode, roll, suppress
+from tracker.detector import SETTINGS, STRIDES, Detector, DetectorError, decode, roll, suppress
 from tracker.networks import build
 
 POINTS = {"left eye": (202, 101), "right eye": (247, 103), "nose": (222, 126), "mouth": (225, 141)}
@@ -196,6 +197,12 @@ def test_a_yunet_file(tmp_path: Path) -> None:
     assert abs(found.angle) < 0.05
     assert found.box.x0 < found.points[:, 0].min() < found.points[:, 0].max() < found.box.x1
     assert load_detector(path)(np.zeros((480, 640, 3), np.uint8)) == []
+    held = onnx.load(path)
+    del held.graph.output[:3]
+    other = tmp_path / "other.onnx"
+    onnx.save(held, other)
+    with pytest.raises(DetectorError, match=r"other\.onnx: neither a detector of landmark-tracker nor YuNet"):
+        load_detector(other)
 
 
 def test_the_settings() -> None:

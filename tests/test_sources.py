@@ -92,6 +92,19 @@ def test_a_stream_that_was_put_together_or_cut_anywhere_is_sought_as_it_is_playe
         assert rest == [(index, *whole[index]) for index in range(start, len(whole))]
 
 
+def test_a_stream_that_the_head_of_a_file_does_not_name_is_damage(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.flv", times=60)
+    data = b"\x2f" + bytes(40)  # of an MP3
+    tag = b"\x08" + len(data).to_bytes(3, "big") + (5900).to_bytes(3, "big") + bytes(4) + data
+    path.write_bytes(path.read_bytes() + tag + len(tag).to_bytes(4, "big"))
+    source = VideoFile(path)
+    assert [number_in(frame.image) for frame in source] == list(range(60))
+    assert source.problem is not None
+    assert "a.flv: the recording breaks off after frame 60" in source.problem
+    assert source.times is not None
+    assert len(source.times) == 60
+
+
 @pytest.mark.parametrize("name", RAW)
 def test_a_file_without_times_is_played_at_its_nominal_rate_and_says_so(tmp_path: Path, name: str) -> None:
     source = VideoFile(encode(tmp_path / name, **RAW[name]))

@@ -183,22 +183,29 @@ class YuNet:
     hold is of no matter: the square of the landmarks is fitted to its five points."""
 
     def __init__(self, path: Path, side: int, threshold: float) -> None:
-        try:
+        self._path, self._side = path, side
+        with self._running():
             self._network = cv2.FaceDetectorYN.create(str(path), "", (side, side), threshold)
-        except cv2.error as error:
-            raise DetectorError(f"{path}: neither a detector of landmark-tracker nor YuNet") from error
-        self._side = side
+        self(np.zeros((side, side, 3), np.uint8))  # some that OpenCV opens have other outputs
 
     def __call__(self, image: Image) -> list[Detection]:
         height, width = image.shape[:2]
         scale = min(self._side / max(width, height), 1.0)
         small = cv2.resize(image, (max(round(width * scale), 1), max(round(height * scale), 1)))
         self._network.setInputSize((small.shape[1], small.shape[0]))
-        found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
+        with self._running():
+            found = self._network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))[1]
         if found is None:
             return []
         found = found[np.argsort(-found[:, 14])]
         return [_fitted((face[4:14].reshape(5, 2) + 0.5) / scale - 0.5, float(face[14])) for face in found]
+
+    @contextlib.contextmanager
+    def _running(self) -> Iterator[None]:
+        try:
+            yield
+        except cv2.error as error:
+            raise DetectorError(f"{self._path}: neither a detector of landmark-tracker nor YuNet") from error
 
 
 def _fitted(points: Points, score: float) -> Detection:

@@ -179,7 +179,7 @@ class VideoFile:
                         if last is not None and now is not None and (last - now) * stream.time_base > MUDDLED:
                             return None
                         last = now
-            except av.error.FFmpegError as error:
+            except UNREADABLE as error:
                 log.info("%s: %s", self.path, error)
             known = [tick for tick in ticks if tick is not None]
             if not known or len(known) < len(ticks):
@@ -343,6 +343,9 @@ def open_container(path: Path) -> InputContainer:
     return av.open(f"file:{path}", options=options, metadata_errors="replace")
 
 
+UNREADABLE = (av.error.FFmpegError, IndexError)
+"""What PyAV raises between packets: the second where one is of a stream of which the head of the file says nothing."""
+
 _FORMATS = ",".join(sorted(av.formats_available - {"concat", "dash", "hls", "imf", "rtsp", "sap", "sdp"}))
 """The containers that are read: all but lists of other files and addresses."""
 
@@ -407,7 +410,7 @@ class _Reading:
                     self._packets += 1
                     if packet.size:  # an empty one repeats a picture; the decoder would take it for the end
                         yield from self._decode(packet)
-        except av.error.FFmpegError as error:
+        except UNREADABLE as error:
             self._note_damage(error)
         yield from self._decode(None)
 

@@ -17,7 +17,7 @@ from av.packet import Packet
 
 from tracker.core import MUDDLED, Image, Result
 from tracker.files import Output, SinkError, remove
-from tracker.sources import Source, VideoFile, open_container
+from tracker.sources import UNREADABLE, Source, VideoFile, open_container
 
 log = logging.getLogger(__name__)
 
@@ -213,7 +213,7 @@ class _Sound:
                     self._read[packet.stream_index] = dts
                     self._jumped |= before is not None and (before - dts) * packet.time_base > MUDDLED
                     return packet, dts
-        except av.error.FFmpegError as error:
+        except UNREADABLE as error:
             log.warning("%s: its sound breaks off: %s", self._input.name, error)
         return None
 
