@@ -30,7 +30,7 @@ from evaluation.report import Run, write_report
 from evaluation.subject import MODES, EvaluationError, Setting, Subject, modes_of, open_subject
 from tracker._version import __version__
 from tracker.core import TrackerError
-from tracker.datasets import LabelledPicture
+from tracker.datasets import KEPT_TOO, LabelledPicture
 
 PICTURES_IN_A_PART = 100
 """Pictures that are run in one go; after each such part a stopped run can go on."""
@@ -164,12 +164,15 @@ def _evaluate(
     records = [Record.load(folder / _file(part, failed)) for part in what.parts]
     named = {mode: known[mode] for mode in setting.modes}
     run = Run(what.name, what.key, what.part, what.measure, identity, subject.offset, named)
+    notes = [*what.notes, f".pts files are taken to count from {0 if given.zero_based else 1}"]
+    if KEPT_TOO in identity.get("spec", {}).get("data", ()):
+        notes.append(f"the model was trained on {KEPT_TOO}")
     text = write_report(
         out,
         run,
         records,
         partial=_partial(what, records, failed),
-        notes=[*what.notes, f".pts files are taken to count from {0 if given.zero_based else 1}"],
+        notes=notes,
         failed=failed,
         timing={"seconds": seconds, "jobs": given.jobs},
         command=command,

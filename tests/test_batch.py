@@ -298,17 +298,20 @@ def test_a_recording_that_is_not_whole_is_repeated(tmp_path: Path) -> None:
 
 
 def test_results_of_another_recording_are_not_written_over(
-    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = tmp_path / "cam1" / "talk.mp4", tmp_path / "cam2" / "talk.mp4"
     for path, clip in ((first, "clip00"), (second, "clip01")):
         path.parent.mkdir()
         shutil.copyfile(next(clips.rglob(f"{clip}.*")), path)
     out = tmp_path / "out"
-    assert track(first, "--out", out) == 0
+    monkeypatch.chdir(first.parent)
+    assert track("talk.mp4", "--out", out) == 0
     before = (out / "talk.csv").read_bytes()
     assert track(second, "--out", out) == 2
     assert "cam1" in capsys.readouterr().err
+    monkeypatch.chdir(second.parent)
+    assert track("talk.mp4", "--out", out) == 2, "the same words, and another recording"
     assert (out / "talk.csv").read_bytes() == before
     assert track(first, "--out", out) == 0, "its own may be"
     first.unlink()

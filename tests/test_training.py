@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import cv2
@@ -20,7 +21,7 @@ from torch import Tensor
 from tracker import load_model
 from tracker.backends import weights_folder
 from tracker.core import Box
-from tracker.datasets import DataError, kept_apart, pictures_300w, validation_names
+from tracker.datasets import KEPT_TOO, DataError, kept_apart, pictures_300w, validation_names
 from tracker.draw import COLOURS
 from tracker.markup import AFLW19, IBUG68, MARKUPS, Markup
 from tracker.metrics import inter_pupil, nme, oracle_crop
@@ -264,7 +265,33 @@ def test_a_run_goes_on_with_its_own_faces_and_its_model_says_where_they_are_from
     assert main(["refine", str(tmp_path / "run"), *words, str(tmp_path / "refined"), "--steps", "1"]) == 0
     assert main(["heads", str(tmp_path / "refined"), *words, str(tmp_path / "heads")]) == 0
     assert main(["export", str(tmp_path / "heads"), "--name", "mine", "--out", str(tmp_path)]) == 0
-    assert load_model(tmp_path / "mine.onnx").spec.data[1] == "pseudo-labels (films, lfw)"
+    assert load_model(tmp_path / "mine.onnx").spec.data[1:] == ("pseudo-labels (films, lfw)",)
+
+
+def test_a_model_that_learnt_from_the_validation_faces_says_so(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """So do those that began with its run or with its file, gone on with or not, through all that may come after."""
+    step = ["--data", str(data), *COMMON, "--steps"]
+    exported = ["--out", str(tmp_path), "--name"]
+    first, file = str(tmp_path / "first"), str(tmp_path / "first.safetensors")
+    assert main(["train", *step, "1", "--all-faces", "--out", first]) == 0
+    assert main(["export", first, *exported, "first"]) == 0
+    second, third = (str(tmp_path / name) for name in ("second", "third"))
+    for start, folder in ((first, second), (file, third)):
+        for steps in ("1", "2"):
+            assert main(["train", *step, steps, "--start", start, "--out", folder]) == 0
+    refined, headed = (str(tmp_path / name) for name in ("refined", "headed"))
+    assert main(["refine", second, "--data", str(data), "--out", refined, "--steps", "1"]) == 0
+    assert main(["heads", refined, "--data", str(data), "--out", headed]) == 0
+    for folder, name in ((headed, "headed"), (third, "third")):
+        capsys.readouterr()
+        assert main(["export", folder, *exported, name]) == 0
+        assert main(["compare", str(tmp_path / f"{name}.onnx"), "--data", str(data)]) == 0
+        assert f"was trained on {KEPT_TOO};" in capsys.readouterr().out
+    words = ["--data", str(data), "--subset", "validation", "--modes", "oracle", "--out", str(tmp_path / "out")]
+    assert import_module("evaluation.300w").main([*words, "--model", str(tmp_path / "third.onnx")]) == 0
+    assert KEPT_TOO in (tmp_path / "out" / "report.json").read_text()
 
 
 def test_the_schedules() -> None:

@@ -102,6 +102,10 @@ def pictures_300w(root: Path, part: str = "train", one_based: bool = True) -> li
     return pictures
 
 
+KEPT_TOO = "the faces kept for validation, too"
+"""What the ``Spec`` of a model that learnt from them has among its data: no figure on them is worth anything then."""
+
+
 def validation_names() -> frozenset[str]:
     """Names of the 300-W faces that are never trained on (before a last run that says so)."""
     text = (resources.files("tracker") / "training" / "validation_300w.txt").read_text()

@@ -290,7 +290,7 @@ class _Run:
             "notes": self._notes,
             "quality": quality,
             "input": {
-                "path": str(self._job.source),
+                "path": str(self._job.source.absolute()),
                 "measure": self._measured,
                 "width": self._source.size[0],
                 "height": self._source.size[1],

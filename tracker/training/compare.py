@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from tracker.backends import ModelError
-from tracker.datasets import DataError
+from tracker.datasets import KEPT_TOO, DataError
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
 from tracker.model import LandmarkModel, load_model
 from tracker.training.augment import photographed, placed
@@ -29,9 +29,10 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
     terms (the Spec's offset put back), and inter-pupil of the points as tracked; then, by ``ROUGH`` crops of each face
     placed as a tracker may place them, and by the same made worse as in training, the mean and median error and how
     many are ``LOST``; then, for the models that have them, how far confidence and presence can be trusted (see
-    ``heads.judge``). Where the set has face boxes, also the NME over the box's size, the root of its area. Only known
-    points count, and in what is divided by an eye distance only faces that have one. ModelError for a file that cannot
-    be used or that has other points than the faces, DataError when there are no faces."""
+    ``heads.judge``), and which were trained on the faces kept for validation. Where the set has face boxes, also the
+    NME over the box's size, the root of its area. Only known points count, and in what is divided by an eye distance
+    only faces that have one. ModelError for a file that cannot be used or that has other points than the faces,
+    DataError when there are no faces."""
     lines = [f"{'NME in % of':24} pupils  eye corners  pupils, as tracked   ({len(faces)} faces, oracle box)"]
     rough: list[str] = []
     trust: list[str] = []
@@ -71,6 +72,8 @@ def compare(models: Sequence[str | Path], faces: Sequence[LabelledFace]) -> list
                 f"{Path(path).name}: crops {kind}: error in % of the face: mean {100 * errors.mean():.3f}, median "
                 f"{100 * np.median(errors):.3f}; {lost}"
             )
+        if KEPT_TOO in spec.data:
+            trust.append(f"{Path(path).name}: was trained on {KEPT_TOO}; on them these figures say nothing")
         if "confidence" in spec.outputs:
             found = judge(model.backend.run, faces, spec.context, spec.input_size)
             trust += [f"{Path(path).name}: {line}" for line in described(found)]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
+from tracker.datasets import KEPT_TOO
 from tracker.model import INT8
 from tracker.training.loop import open_run
 from tracker.training.readers import terms
@@ -49,6 +50,8 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
     saved, run, markup, network = open_run(run_folder)
     sets = saved.get("sets", ("300w", "ytf68"))  # older ones do not state them
     data = tuple(terms(name, saved.get("pseudo", ())) for name in sets)
+    if saved.get("kept_too"):
+        data += (KEPT_TOO,)
     size = network.input_size
     unused: tuple[str, ...] = getattr(network, "training_only", ())
     example = torch.randn(2, 3, size, size)

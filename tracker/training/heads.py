@@ -109,7 +109,7 @@ def train_heads(
 
     figures = judge(predict, validation, run.context, network.input_size)
     ignored(out)
-    state = {key: saved[key] for key in ("step", "offset", "markup", "sets", "pseudo") if key in saved}
+    state = {key: saved[key] for key in ("step", "offset", "markup", "sets", "kept_too", "pseudo") if key in saved}
     write_checkpoint(out, state | {"run": asdict(run), "average": network.state_dict()})
     (out / "final.json").write_text(json.dumps(figures, indent=1) + "\n")
     plot_calibration(figures["calibration"], out / "calibration.png")

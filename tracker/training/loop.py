@@ -33,6 +33,7 @@ from tqdm import tqdm
 
 from tracker.backends import Spec
 from tracker.core import TrackerError
+from tracker.datasets import KEPT_TOO
 from tracker.markup import MARKUPS, Markup
 from tracker.metrics import in_set_terms, inter_ocular, inter_pupil, nme, oracle_crop
 from tracker.networks import Network, build
@@ -165,7 +166,7 @@ def optimiser_of(network: nn.Module, run: Run) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=run.rate)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoint:
     """A run under way, and its ``checkpoint.pt`` in ``folder``: all that it needs to go on, and to be exported."""
 
@@ -178,6 +179,7 @@ class Checkpoint:
     optimiser: torch.optim.Optimizer
     all_faces: bool = False
     pseudo: Sequence[str] = ()
+    kept_too: bool = False
 
     def load(self, device: str) -> int:
         """Take up what was saved, if anything was; the step to go on with. TrainingError when it is another run's,
@@ -204,6 +206,7 @@ class Checkpoint:
             self.network.load_state_dict(saved["network"])
             self.average.load_state_dict(saved["average"])
             self.optimiser.load_state_dict(saved["optimiser"])
+            self.kept_too |= bool(saved.get("kept_too"))
             return step
         except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise TrainingError(f"{path}: is not the checkpoint of this run; take it away to begin anew") from error
@@ -226,6 +229,7 @@ class Checkpoint:
             "sets": list(self.sets),
             "all_faces": self.all_faces,
             "pseudo": list(self.pseudo),
+            "kept_too": self.kept_too,
             "step": step,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
@@ -256,7 +260,8 @@ def train(
 ) -> Network:
     """Train ``run`` on ``sets`` (the first is the fine one), or resume it from ``folder``; the averaged network. A new
     run begins with those weights of ``start``, a run or a ``.safetensors`` file, that fit. ``all_faces`` notes that the
-    validation faces are among those of ``sets``.
+    validation faces are among those of ``sets``; that they were learnt from, here or before ``start``, is what the
+    exported model says.
 
     Writes ``checkpoint.pt`` every ``save_every`` seconds; at every validation a line of ``log.jsonl``, its curves
     ``log.png`` and the faces of ``samples.jpg``; at the end ``final.json``. There, and in the last checkpoint, the
@@ -285,15 +290,16 @@ def train(
     kept = frozen(network, run.frozen)
     if process == 0:
         ignored(folder)
+    kept_too = all_faces
     if start is not None and not (folder / "checkpoint.pt").exists():
-        take_over(network, start)
+        kept_too |= take_over(network, start)
     average = copy.deepcopy(network).eval()
     optimiser = optimiser_of(network, run)
     loss_of = LOSSES[run.loss]
     keywords = {"alpha": run.alpha} if run.loss in ("le", "enme") else {}
 
     names, pseudo = [faces[0].dataset for faces in sets], pseudo_folders(sets)
-    state = Checkpoint(folder, run, markup, names, network, average, optimiser, all_faces, pseudo)
+    state = Checkpoint(folder, run, markup, names, network, average, optimiser, all_faces, pseudo, kept_too)
     first = state.load(device)
     size = network.input_size
     stream = Batches(sets, run, size, markup, process, processes).stream(first)
@@ -409,21 +415,23 @@ def frozen(network: nn.Module, names: str) -> list[nn.Module]:
     return [parts[name].requires_grad_(False) for name in wanted]
 
 
-def take_over(network: nn.Module, start: Path) -> None:
+def take_over(network: nn.Module, start: Path) -> bool:
     """Give ``network`` those weights of ``start``, the folder of a run or a ``.safetensors`` file, that have its names
-    and shapes. TrainingError when it is another kind of network, or has other filters."""
+    and shapes; whether they have learnt from the faces kept for validation. TrainingError when it is another kind of
+    network, or has other filters."""
     if start.suffix == ".safetensors":
         try:
             theirs = load_file(start)
             with safe_open(str(start), framework="pt") as file:
-                options = json.loads((file.metadata() or {}).get(Spec.KEY, "{}")).get("options", {})
+                spec = json.loads((file.metadata() or {}).get(Spec.KEY, "{}"))
+            options, kept_too = spec.get("options", {}), KEPT_TOO in spec.get("data", ())
         except Exception as error:  # safetensors raises many kinds
             raise TrainingError(
                 f"--start {start}: cannot be read; give a file of weights or the folder of a run"
             ) from error
     else:
-        _, run, _, before = open_run(start)
-        theirs, options = before.state_dict(), run.options
+        saved, run, _, before = open_run(start)
+        theirs, options, kept_too = before.state_dict(), run.options, bool(saved.get("kept_too"))
     ours = network.state_dict()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     if len(set(theirs) & set(ours)) < len(ours) / 2:
@@ -434,6 +442,7 @@ def take_over(network: nn.Module, start: Path) -> None:
     network.load_state_dict({**ours, **fitting})
     if new := sorted(set(ours) - set(fitting)):
         log.info("begins with the weights of %s; new are %s", start, ", ".join(new))
+    return kept_too
 
 
 def normalised(crops: Tensor, run: Run) -> Tensor:

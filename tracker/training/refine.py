@@ -93,7 +93,7 @@ def refine(
     final = {"parts": report, "validation": measure(network, validation, run, offset=offset)}
     ignored(out)
     state = {"run": asdict(run), "step": saved["step"], "average": network.state_dict(), "offset": offset}
-    state |= {key: saved[key] for key in ("markup", "sets", "pseudo") if key in saved}
+    state |= {key: saved[key] for key in ("markup", "sets", "kept_too", "pseudo") if key in saved}
     write_checkpoint(out, state)
     (out / "final.json").write_text(json.dumps(final, indent=1) + "\n")
     return report
