@@ -12,6 +12,8 @@ from app.pipeline import Sample
 
 SPAN = 30.0
 """Seconds that the strip charts show."""
+STEP = 1 / 15
+"""Seconds for which a strip chart has one place: where it draws finer, it takes longer than the landmarks."""
 SERIES = ("eyes", "mouth", "yaw", "pitch", "roll")
 """The columns of every table of values."""
 UNSEEN, NOBODY, FOUND = 0, 1, 2
@@ -19,11 +21,12 @@ UNSEEN, NOBODY, FOUND = 0, 1, 2
 
 
 class History:
-    """The values (eye openness, mouth openness, yaw, pitch, roll; NaN where unknown) of the last half minute, and of a
-    file of ``length`` frames those of every frame seen. ``length`` is a hint: tables grow when there are more."""
+    """The values (eye openness, mouth openness, yaw, pitch, roll; NaN where unknown) of the last half minute, as means
+    over ``STEP``, and of a file of ``length`` frames those of every frame seen. ``length`` is a hint: tables grow when
+    there are more."""
 
     def __init__(self, length: int | None = None) -> None:
-        self._recent: deque[tuple[float, tuple[float, ...], bool]] = deque()  # time, values, whether there was a face
+        self._recent: deque[_Place] = deque()
         self._whole = length is not None
         self._length = length or 0
         self._found = np.zeros(self._length, np.uint8)
@@ -46,10 +49,12 @@ class History:
             values = (np.nan,) * len(SERIES)
             if signals:
                 values = (signals.eyes, signals.mouth_openness, signals.yaw, signals.pitch, signals.roll)
-            if self._recent and not 0 < sample.time - self._recent[-1][0] < SPAN:
+            if self._recent and not 0 < sample.time - self._recent[-1].time < SPAN:
                 self._recent.clear()
-            self._recent.append((sample.time, values, signals is not None))
-            while sample.time - self._recent[0][0] > SPAN:
+            if not self._recent or sample.time // STEP > self._recent[-1].time // STEP:
+                self._recent.append(_Place())
+            self._recent[-1].add(sample.time, values, signals is not None)
+            while sample.time - self._recent[0].time > SPAN:
                 self._recent.popleft()
             self.index = sample.index
             if self._whole:
@@ -59,12 +64,13 @@ class History:
         """Seconds before the newest frame (n,), from -30 to 0, and the values (n, 5)."""
         if not self._recent:
             return np.empty(0), np.empty((0, len(SERIES)))
-        times = np.array([time for time, _, _ in self._recent])
-        return times - times[-1], np.array([values for _, values, _ in self._recent])
+        times = np.array([place.time for place in self._recent])
+        sums, known = (np.array([getattr(place, name) for place in self._recent]) for name in ("sums", "known"))
+        return times - times[-1], np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
 
     def met(self, whole: bool) -> bool:
         """Whether there was a face, measured or not, in the ``whole`` file or in the last half minute."""
-        return bool((self.found == FOUND).any()) if whole else any(face for _, _, face in self._recent)
+        return bool((self.found == FOUND).any()) if whole else any(place.face for place in self._recent)
 
     def _keep(self, index: int, found: int, values: tuple[float, ...]) -> None:
         if index >= len(self._found):
@@ -73,3 +79,20 @@ class History:
             self._values = np.pad(self._values, ((0, more), (0, 0)), constant_values=np.nan)
         self._length = max(self._length, index + 1)
         self._found[index], self._values[index] = found, values
+
+
+class _Place:
+    """The frames of one STEP: the time of the last, sums of what is known of each value and of how many frames, and
+    whether there was a face."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.sums, self.known = np.zeros(len(SERIES)), np.zeros(len(SERIES))
+        self.face = False
+
+    def add(self, time: float, values: Sequence[float], face: bool) -> None:
+        self.time = time
+        known = np.isfinite(values)
+        self.sums += np.where(known, values, 0.0)
+        self.known += known
+        self.face = self.face or face

@@ -73,18 +73,21 @@ class Session(QObject):
         if self._next:
             self._run_from(self.index, on)
         elif self.pipeline and self.seekable:
+            self.playing = on  # at once: if it is still loading, another may take its place before it obeys
             self.pipeline.play(on)
 
     def step(self, frames: int) -> None:
         if self._next:
             self._run_from(self.index + frames, False)
         elif self.pipeline and self.seekable:
+            self.index, self.playing = max(self.index + frames, 0), False
             self.pipeline.step(frames)
 
     def seek(self, index: int) -> None:
         if self._next:
             self._run_from(index, self.playing)
         elif self.pipeline and self.seekable:
+            self.index = max(index, 0)
             self.pipeline.seek(index)
 
     def record(self, recording: Recording | None) -> None:

@@ -67,7 +67,7 @@ from tracker.streams import shown as without_password
 log = logging.getLogger(__name__)
 
 INVITATION = "Drag a video here, or open one with Ctrl+O"
-CALM = 0.1
+CALM = 0.2
 """Seconds between repaints of charts and numbers."""
 
 

@@ -32,7 +32,7 @@ from app.reader import Reader
 from app.recording import begin
 from app.settings import FASTEST, MEAN, Settings
 from app.window import Window
-from tracker import Tracker, load_detector, load_model
+from tracker import LandmarkModel, Tracker, load_detector, load_model
 from tracker.__main__ import main as command
 from tracker.core import Frame
 from tracker.markup import AFLW19, IBUG68
@@ -208,6 +208,29 @@ def test_what_is_asked_for_while_a_model_is_loaded_is_done(window: Window, wait:
     assert not seen[-1].smoothing.on
     window.play()
     wait(lambda: shown_index(window) == 59 and not window.session.playing)  # no loop
+
+
+def test_what_is_asked_for_outlives_a_model_that_another_replaces_while_it_is_loaded(
+    window: Window, wait: Wait, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window.change(loop=True)
+    window.open(clip)
+    wait(lambda: window.view.painted > 2)
+    first, loading = window.session.pipeline, threading.Event()
+
+    def slowly(name: str | Path, device: str) -> LandmarkModel:
+        loading.wait(20)
+        return load_model(name, device)
+
+    monkeypatch.setattr("app.pipeline.load_model", slowly)
+    window.change(model="trnet-5")
+    wait(lambda: window.session.pipeline is not first)  # it is being loaded now
+    window.session.play(False)
+    window.session.seek(7)
+    window.change(model="aan-68")
+    loading.set()
+    wait(lambda: bool(window.view.models) and window.view.models[0].name == "aan-68" and shown_index(window) == 7)
+    assert not window.session.playing
 
 
 def test_another_face_with_the_same_number_is_not_the_chosen_one(window: Window, wait: Wait, clip: Path) -> None:
