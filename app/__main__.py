@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
@@ -87,6 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             except TrackerError as error:
                 return _refused(str(error))
             window = soaking.window
+        from tracker.backends import passing_threads
         from tracker.sources import path_exists
 
         interrupted = _obey_ctrl_c(window)
@@ -118,7 +118,7 @@ def main(arguments: list[str] | None = None) -> int:
             code = measurement.code
         if interrupted:
             code = 130
-    if window.hanging or threading.active_count() > 1:  # in a call that does not return, and Qt would not go without it
+    if window.hanging or len(passing_threads()) > 1:  # in a call that does not return, and Qt would not go without it
         sys.stdout.flush()
         os._exit(code)
     return code

@@ -34,6 +34,7 @@ from tqdm import tqdm
 from app.memory import give_back, resident, status
 from app.settings import FASTEST, MEAN, NO_MAP, Settings
 from app.window import Window
+from tracker.backends import passing_threads
 from tracker.core import Image, TrackerError
 from tracker.files import Bytes, write_json
 from tracker.jobs import InputError
@@ -303,7 +304,7 @@ class Soak:
         self._bar = tqdm(
             disable=None, total=round(self._minutes, 2), unit="min", bar_format="{l_bar}{bar}| {n:.1f}/{total:.1f} min"
         )
-        self._others = set(threading.enumerate())
+        self._others = passing_threads()
         self._started = self._asked = self._since = perf_counter()
         self._timer.start(round(1000 * TICK))
 
@@ -365,7 +366,7 @@ class Soak:
             peak=max(self._peak, most),
             handles=open_handles(),
             threads=process_threads(),
-            python_threads=threading.active_count(),
+            python_threads=len(passing_threads()),
             frames=frames,
             deaf=deaf,
             deaf_at=self._deaf_at,
@@ -586,7 +587,7 @@ class Soak:
         window.change(model=Settings().model, other="", loop=True, speed=1.0, map=NO_MAP, detector="far", max_faces=4)
         yield from self._opened(self._material.clip)
         yield from self._at(0)
-        yield "threads to end", lambda: len(set(threading.enumerate()) - self._others) <= 1
+        yield "threads to end", lambda: len(passing_threads() - self._others) <= 1
         for _ in range(20):  # what Qt puts off
             yield "a moment", lambda: True
 

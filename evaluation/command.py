@@ -29,6 +29,7 @@ from evaluation.record import Record
 from evaluation.report import Run, write_report
 from evaluation.subject import MODES, EvaluationError, Setting, Subject, modes_of, open_subject
 from tracker._version import __version__
+from tracker.backends import set_threads
 from tracker.core import TrackerError
 from tracker.datasets import KEPT_TOO, LabelledPicture
 
@@ -256,6 +257,7 @@ def _begin(setting: Setting, folder: Path) -> None:
     global _subject
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
+    set_threads(1)
     _subject = open_subject(setting), setting, folder
 
 

@@ -1,7 +1,9 @@
 import json
+import multiprocessing
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -11,7 +13,16 @@ from hypothesis import strategies as st
 
 from tracker import load_model
 from tracker.__main__ import main
-from tracker.backends import ModelError, OnnxBackend, Spec, TorchBackend, network_input, open_backend, weights_folder
+from tracker.backends import (
+    ModelError,
+    OnnxBackend,
+    Spec,
+    TorchBackend,
+    network_input,
+    open_backend,
+    set_threads,
+    weights_folder,
+)
 from tracker.model import model_files
 
 NAMES = [path.stem for path in model_files()]
@@ -51,6 +62,40 @@ def test_a_batch_gives_what_single_crops_give() -> None:
     together = backend.run(crops)["points"]
     alone = np.concatenate([backend.run(crops[i : i + 1])["points"] for i in range(4)])
     np.testing.assert_allclose(together, alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_crops_of_one_call_are_shared_out_among_threads_and_give_the_same(name: str) -> None:
+    backend = load_model(name).backend
+    crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
+    crops = np.stack([cv2.resize(crop, (backend.spec.input_size,) * 2) for crop in crops])
+    found = []
+    try:
+        for threads in (1, 2, 5, 9):
+            set_threads(threads)
+            found.append(backend.run(crops))
+    finally:
+        set_threads(None)
+    for other in found[1:]:
+        assert tuple(other) == tuple(found[0])
+        for key, values in other.items():
+            np.testing.assert_array_equal(values, found[0][key])
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+def test_a_forked_process_has_threads_of_its_own() -> None:
+    backend = load_model("trnet-68").backend
+    crops = np.zeros((3, 64, 64, 3), np.uint8)
+    try:
+        set_threads(2)
+        backend.run(crops)
+        context = multiprocessing.get_context("fork")
+        child = context.Process(target=backend.run, args=(crops,), daemon=True)
+        child.start()
+        child.join(30)
+        assert child.exitcode == 0
+    finally:
+        set_threads(None)
 
 
 def test_the_network_reads_planes_of_the_spec() -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tracker import cluster
 from tracker._version import __version__
-from tracker.backends import ModelError, Spec
+from tracker.backends import ModelError, Spec, cores
 from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
 from tracker.jobs import InputError, Job, jobs, shard
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--format", default="csv", metavar="LIST", help=f"any of {','.join(FORMATS)}, by comma (default: csv)")
-    add("--jobs", type=_count, metavar="N", help="recordings at a time, one thread each (default: the cores)")
+    add("--jobs", type=_count, metavar="N", help="recordings at a time, which share the cores (default: one for each)")
     add("--resume", action="store_true", help="skip what an earlier run with the same options has finished")
     add("--shard", metavar="I/N", help="only part I of N of the recordings, for job arrays")
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler, or local: run there (see docs/cluster.md)")
@@ -206,7 +206,7 @@ def _track(given: argparse.Namespace) -> int:
             if record := whole_record(job, settings):
                 summary.skip(job, record)
     left = summary.left()
-    processes = max(1, min(given.jobs or _cores(), len(left)))
+    processes = max(1, min(given.jobs or cores(), len(left)))
     start = perf_counter()
     try:
         if left and given.cluster:
@@ -261,11 +261,6 @@ def _line(record: Record) -> str:
         f"{quality['frames']} frames, face in {100 * quality['frames_with_a_face'] / frames:.1f} %,"
         f" {quality['identities']} identities, {rate:.0f} frames/s (ms a frame: {stages}){remarks}"
     )
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _described(spec: Spec) -> str:

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -140,12 +144,47 @@ class Backend(Protocol):
     def run(self, crops: npt.NDArray[np.uint8]) -> Outputs: ...
 
 
-class OnnxBackend:
-    """ONNX Runtime on the processor: one thread, which sleeps when it has nothing to do."""
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+
+_share: int | None = None
+
+
+def set_threads(count: int | None) -> None:
+    """In how many threads this process may run the crops of one call, at least one; None: as it has cores, up to
+    ``MOST_THREADS``."""
+    global _share
+    _share = count
+
+
+MOST_THREADS = 8
+"""Above it a further thread has too few crops to gain anything."""
+
+
+@cache
+def _helpers(process: int) -> ThreadPoolExecutor:
+    """The threads of a process that run crops beside the one that asks for it, by its number: a forked one has none of
+    its parent's. All of them are begun at once, so that it can be seen whether others are left behind."""
+    count = max(1, min(cores(), MOST_THREADS) - 1)
+    helpers, all_there = ThreadPoolExecutor(count, "crops"), threading.Barrier(count, timeout=30)
+    list(helpers.map(lambda _: all_there.wait(), range(count)))
+    return helpers
+
+
+def passing_threads() -> set[threading.Thread]:
+    """All threads but those that run crops, which stay until the process ends."""
+    return {thread for thread in threading.enumerate() if not thread.name.startswith("crops_")}
+
+
+class OnnxBackend:
+    """ONNX Runtime on the processor: one thread for a crop, which sleeps when it has nothing to do. Several crops are
+    shared out among the cores (``set_threads``); what is found does not depend on it."""
+
+    def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -174,11 +213,18 @@ class OnnxBackend:
         _try(self)
 
     def run(self, crops: npt.NDArray[np.uint8]) -> Outputs:
+        first, *others = np.array_split(crops, max(1, min(len(crops), _share or min(cores(), MOST_THREADS))))
+        futures = [_helpers(os.getpid()).submit(self._found, part) for part in others]
         try:
-            found = self._session.run(None, {self._input: network_input(crops, self.spec)})
+            parts = [self._found(first), *(future.result() for future in futures)]
+            found = [np.concatenate(output) for output in zip(*parts, strict=True)] if others else parts[0]
         except Exception as error:  # as above
             raise ModelError(f"{self.path}: fails on a picture; export or download it again") from error
         return _sound(dict(zip(self.spec.outputs, found, strict=True)), len(crops), self)
+
+    def _found(self, crops: npt.NDArray[np.uint8]) -> list[Any]:
+        found: list[Any] = self._session.run(None, {self._input: network_input(crops, self.spec)})
+        return found
 
 
 class TorchBackend:

@@ -23,6 +23,7 @@ from typing import Any
 
 import cv2
 
+from tracker.backends import cores, set_threads
 from tracker.core import TrackerError
 from tracker.files import write_json
 from tracker.jobs import Job
@@ -61,7 +62,7 @@ Event = Progress | Done
 def run(
     todo: Sequence[Job], settings: Settings, processes: int = 1, apart: bool = False
 ) -> Generator[Event, None, None]:
-    """Track the recordings, ``processes`` at a time with one thread each, in their order; one at a time is tracked in
+    """Track the recordings, ``processes`` at a time, which share the cores, in their order; one at a time is tracked in
     this process unless several are to be ``apart`` from it. A recording that fails, or whose process is killed, does
     not stop the others. Closing the generator stops all within a frame; what they have written stays as ``.part``."""
     if len(todo) <= 1 or (processes <= 1 and not apart):
@@ -103,10 +104,11 @@ def _here(job: Job, settings: Settings) -> Iterator[Event]:
 _counts: Any = None  # in a lane's process: frames done and to be done of each job, and last whether to stop
 
 
-def _begin(counts: Any) -> None:
-    """Prepare a lane's process: one thread, Ctrl-C left to the first process, no life without it."""
+def _begin(counts: Any, threads: int) -> None:
+    """Prepare a lane's process: its share of the cores, Ctrl-C left to the first process, no life without it."""
     global _counts
     _counts = counts
+    set_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -151,6 +153,7 @@ class _Lanes:
         self._todo, self._settings = todo, settings
         self._context = multiprocessing.get_context("spawn")
         self._counts: Any = self._context.RawArray(ctypes.c_int64, 2 * len(todo) + 1)
+        self._threads = max(1, cores() // count)
         self._waiting = deque(range(len(todo)))
         self._tries = [0] * len(todo)
         self._idle = [self._lane() for _ in range(count)]
@@ -173,7 +176,7 @@ class _Lanes:
                 lane.shutdown(wait=True, cancel_futures=True)
 
     def _lane(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, self._context, _begin, (self._counts,))
+        return ProcessPoolExecutor(1, self._context, _begin, (self._counts, self._threads))
 
     def _start(self, index: int) -> None:
         lane = self._idle.pop()

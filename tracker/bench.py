@@ -26,6 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tracker import portrait
+from tracker.backends import cores, set_threads
 from tracker.batch import Done, run
 from tracker.core import Frame, Image, Result, TrackerError
 from tracker.detector import SETTINGS, load_detector, quiet
@@ -93,6 +94,7 @@ def bench(
     loaded = {name: load_model(name, device) for name in names}
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
+    set_threads(1)
     try:
         with tempfile.TemporaryDirectory() as room:
             one, four = video, None
@@ -106,12 +108,14 @@ def bench(
             figures["stages"] = _stages(one, frames, loaded, rounds)
             figures["networks"] = _networks(frames, loaded, rounds)
             figures["peers"] = _peers(frames, loaded, rounds)
+            set_threads(None)
             figures["chain"] = _chain(one, four, names, device, Path(room))
             figures["start"] = _start(names[0], frames[0], Path(room))
             figures["live"] = _live(one, names, seconds, Path(room)) if device == "cpu" and seconds else {}
         return figures
     finally:
         cv2.setNumThreads(threads)
+        set_threads(None)
 
 
 def _pictures(faces: int) -> Iterator[Image]:
@@ -157,7 +161,7 @@ def _machine() -> Figures:
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8", "amx_bf16")
     return {
         "processor": name,
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "instructions": [flag for flag in known if flag in flags],
         "versions": versions(),
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 
+from tracker.backends import set_threads
 from tracker.batch import Done, Event, Progress, attempt, dead
 from tracker.jobs import InputError, Job
 from tracker.recording import Record, Settings
@@ -90,6 +91,7 @@ def _track(run_id: str, index: int, job: Job, settings: Settings) -> Record:
     from distributed import get_worker
 
     cv2.setNumThreads(1)
+    set_threads(1)
     worker = get_worker()
     steps = attempt(job, settings)
     told = -1.0
