@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -142,8 +142,9 @@ class Tracker:
         """Locate every face anew from the crop about its last points, or where it should be by now."""
         crops = [_ahead(self._model.crop_around(track.face.points), track) for track in self._tracks]
         faces = self._model.locate(image, crops)
+        moved: Sequence[int] = range(len(faces))
         for _ in range(2):
-            moved = [index for index, face in enumerate(faces) if self._moved(face)]
+            moved = [index for index in moved if self._moved(faces[index])]
             for index, face in zip(moved, self._again(image, [faces[index] for index in moved]), strict=True):
                 faces[index] = face
         for track, face in zip(list(self._tracks), faces, strict=True):
