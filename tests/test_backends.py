@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -82,7 +83,8 @@ def test_the_crops_of_one_call_are_shared_out_among_threads_and_give_the_same(na
             np.testing.assert_array_equal(values, found[0][key])
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system cannot fork")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing forks")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
 def test_a_forked_process_has_threads_of_its_own() -> None:
     backend = load_model("trnet-68").backend
     crops = np.zeros((3, 64, 64, 3), np.uint8)
