@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import queue
 import re
 import sys
@@ -271,11 +270,6 @@ class VideoFile:
         return image
 
 
-GIVING_WAY = 10
-"""By how much the priority of reading ahead is below that of what is done with the frames: with several faces, which
-take all cores for a while, it can wait."""
-
-
 def read_ahead(source: Source, frames: int = 4) -> Generator[tuple[Frame, float], None, None]:
     """The frames of ``source``, read in a thread of its own up to so many ahead, each with the milliseconds that
     reading it took. What the source raises is raised here, after the frames before it."""
@@ -292,8 +286,6 @@ def read_ahead(source: Source, frames: int = 4) -> Generator[tuple[Frame, float]
         return False
 
     def read() -> None:
-        if sys.platform == "linux":  # where this is the thread's own
-            os.nice(GIVING_WAY)
         try:
             before = time.perf_counter()
             for frame in source:
