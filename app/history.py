@@ -65,7 +65,8 @@ class History:
         if not self._recent:
             return np.empty(0), np.empty((0, len(SERIES)))
         times = np.array([place.time for place in self._recent])
-        sums, known = (np.array([getattr(place, name) for place in self._recent]) for name in ("sums", "known"))
+        sums = np.array([place.sums for place in self._recent])
+        known = np.array([place.known for place in self._recent])
         return times - times[-1], np.divide(sums, known, out=np.full_like(sums, np.nan), where=known > 0)
 
     def met(self, whole: bool) -> bool:

@@ -3,6 +3,7 @@ import multiprocessing
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -66,15 +67,27 @@ def test_a_batch_gives_what_single_crops_give() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_crops_of_one_call_are_shared_out_among_threads_and_give_the_same(name: str) -> None:
+def test_the_crops_of_one_call_are_shared_out_among_threads_and_give_the_same(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend = load_model(name).backend
+    assert isinstance(backend, OnnxBackend)
     crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
     crops = np.stack([cv2.resize(crop, (backend.spec.input_size,) * 2) for crop in crops])
-    found = []
+    found, once = [], backend._found
+    parts: list[int] = []
+
+    def seen(part: Any) -> Any:
+        parts.append(len(part))
+        return once(part)
+
+    monkeypatch.setattr(backend, "_found", seen)
     try:
-        for threads in (1, 2, 5, 9):
+        for threads, shares in ((1, [5]), (2, [2, 3]), (5, [1] * 5), (9, [1] * 5)):
+            parts.clear()
             set_threads(threads)
             found.append(backend.run(crops))
+            assert sorted(parts) == shares
     finally:
         set_threads(None)
     for other in found[1:]:

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--format", default="csv", metavar="LIST", help=f"any of {','.join(FORMATS)}, by comma (default: csv)")
-    add("--jobs", type=_count, metavar="N", help="recordings at a time, which share the cores (default: one for each)")
+    add("--jobs", type=_count, metavar="N", help="recordings at a time, which share the cores (default: one a core)")
     add("--resume", action="store_true", help="skip what an earlier run with the same options has finished")
     add("--shard", metavar="I/N", help="only part I of N of the recordings, for job arrays")
     add("--cluster", metavar="ADDRESS", help="a Dask scheduler, or local: run there (see docs/cluster.md)")
