@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
             except TrackerError as error:
                 return _refused(str(error))
             window = soaking.window
-        from tracker.backends import passing_threads
+        from tracker.cores import passing_threads
         from tracker.sources import path_exists
 
         interrupted = _obey_ctrl_c(window)

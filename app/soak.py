@@ -34,8 +34,8 @@ from tqdm import tqdm
 from app.memory import give_back, resident, status
 from app.settings import FASTEST, MEAN, NO_MAP, Settings
 from app.window import Window
-from tracker.backends import passing_threads
 from tracker.core import Image, TrackerError
+from tracker.cores import passing_threads
 from tracker.files import Bytes, write_json
 from tracker.jobs import InputError
 from tracker.model import load_model, model_files

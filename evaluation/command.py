@@ -29,8 +29,8 @@ from evaluation.record import Record
 from evaluation.report import Run, write_report
 from evaluation.subject import MODES, EvaluationError, Setting, Subject, modes_of, open_subject
 from tracker._version import __version__
-from tracker.backends import set_threads
 from tracker.core import TrackerError
+from tracker.cores import set_threads
 from tracker.datasets import KEPT_TOO, LabelledPicture
 
 PICTURES_IN_A_PART = 100

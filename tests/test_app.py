@@ -34,8 +34,8 @@ from app.settings import FASTEST, MEAN, Settings
 from app.window import Window
 from tracker import LandmarkModel, Tracker, load_detector, load_model
 from tracker.__main__ import main as command
-from tracker.backends import passing_threads
 from tracker.core import Frame
+from tracker.cores import passing_threads
 from tracker.markup import AFLW19, IBUG68
 from tracker.smoothing import OneEuro
 from tracker.sources import Source, SourceError, VideoFile

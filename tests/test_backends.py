@@ -1,11 +1,7 @@
 import json
-import multiprocessing
 import shutil
-import sys
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 import pytest
@@ -22,7 +18,6 @@ from tracker.backends import (
     TorchBackend,
     network_input,
     open_backend,
-    set_threads,
     weights_folder,
 )
 from tracker.model import model_files
@@ -64,53 +59,6 @@ def test_a_batch_gives_what_single_crops_give() -> None:
     together = backend.run(crops)["points"]
     alone = np.concatenate([backend.run(crops[i : i + 1])["points"] for i in range(4)])
     np.testing.assert_allclose(together, alone, atol=1e-3)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_crops_of_one_call_are_shared_out_among_threads_and_give_the_same(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    backend = load_model(name).backend
-    assert isinstance(backend, OnnxBackend)
-    crops = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3)).astype(np.uint8)
-    crops = np.stack([cv2.resize(crop, (backend.spec.input_size,) * 2) for crop in crops])
-    found, once = [], backend._found
-    parts: list[int] = []
-
-    def seen(part: Any) -> Any:
-        parts.append(len(part))
-        return once(part)
-
-    monkeypatch.setattr(backend, "_found", seen)
-    try:
-        for threads, shares in ((1, [5]), (2, [2, 3]), (5, [1] * 5), (9, [1] * 5)):
-            parts.clear()
-            set_threads(threads)
-            found.append(backend.run(crops))
-            assert sorted(parts) == shares
-    finally:
-        set_threads(None)
-    for other in found[1:]:
-        assert tuple(other) == tuple(found[0])
-        for key, values in other.items():
-            np.testing.assert_array_equal(values, found[0][key])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing forks")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from Python 3.12 on
-def test_a_forked_process_has_threads_of_its_own() -> None:
-    backend = load_model("trnet-68").backend
-    crops = np.zeros((3, 64, 64, 3), np.uint8)
-    try:
-        set_threads(2)
-        backend.run(crops)
-        context = multiprocessing.get_context("fork")
-        child = context.Process(target=backend.run, args=(crops,), daemon=True)
-        child.start()
-        child.join(30)
-        assert child.exitcode == 0
-    finally:
-        set_threads(None)
 
 
 def test_the_network_reads_planes_of_the_spec() -> None:

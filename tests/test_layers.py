@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 FILES = [path for part in ("tracker", "app", "evaluation") for path in sorted((ROOT / part).rglob("*.py"))]
 
 LAYERS = [
-    {"core"},
+    {"core", "cores"},
     {"streams", "files"},
     {"markup", "annotations", "sources", "smoothing"},
     {"portrait", "metrics", "draw", "backends", "signals", "datasets"},

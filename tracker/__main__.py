@@ -17,9 +17,10 @@ from tqdm import tqdm
 
 from tracker import cluster
 from tracker._version import __version__
-from tracker.backends import ModelError, Spec, cores
+from tracker.backends import ModelError, Spec
 from tracker.batch import Done, Event, Progress, Summary, run
 from tracker.core import TrackerError
+from tracker.cores import cores
 from tracker.jobs import InputError, Job, jobs, shard
 from tracker.model import PRECISIONS, load_model, model_files
 from tracker.recording import FORMATS, OVERLAY, Record, Settings, machine, whole_record

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import threading
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -136,51 +132,19 @@ class Backend(Protocol):
     """Runs one network. ``run`` takes crops (N, S, S, 3) uint8 RGB and gives each output by name, N first:
     ``points`` (N, P, 2) float32 in crop pixels, ``attention_0`` ... (N, h, w) from shallow to deep, ``confidence``
     (N, P) and ``presence`` (N,) from 0 to 1. For a face detector, which takes pictures (N, H, W, 3), see
-    ``networks.facedet``."""
+    ``networks.facedet``. ``shares`` says whether several threads that ask, each for a part of the crops, gain by it."""
 
     spec: Spec
     path: Path
+    shares: bool
 
     def run(self, crops: npt.NDArray[np.uint8]) -> Outputs: ...
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_share: int | None = None
-
-
-def set_threads(count: int | None) -> None:
-    """In how many threads this process may run the crops of one call, at least one; None: as it has cores, up to
-    ``MOST_THREADS``."""
-    global _share
-    _share = count
-
-
-MOST_THREADS = 8
-"""Above it a further thread has too few crops to gain anything."""
-
-
-@cache
-def _helpers(process: int) -> ThreadPoolExecutor:
-    """The threads of a process that run crops beside the one that asks for it, by its number: a forked one has none of
-    its parent's. All of them are begun at once, so that it can be seen whether others are left behind."""
-    count = max(1, min(cores(), MOST_THREADS) - 1)
-    helpers, all_there = ThreadPoolExecutor(count, "crops"), threading.Barrier(count, timeout=30)
-    list(helpers.map(lambda _: all_there.wait(), range(count)))
-    return helpers
-
-
-def passing_threads() -> set[threading.Thread]:
-    """All threads but those that run crops, which stay until the process ends."""
-    return {thread for thread in threading.enumerate() if not thread.name.startswith("crops_")}
-
-
 class OnnxBackend:
-    """ONNX Runtime on the processor: one thread for a crop, which sleeps when it has nothing to do. Several crops are
-    shared out among the cores (``set_threads``); what is found does not depend on it."""
+    """ONNX Runtime on the processor, in the thread that asks; several may ask at once."""
+
+    shares = True
 
     def __init__(self, path: Path) -> None:
         options = onnxruntime.SessionOptions()
@@ -213,22 +177,17 @@ class OnnxBackend:
         _try(self)
 
     def run(self, crops: npt.NDArray[np.uint8]) -> Outputs:
-        first, *others = np.array_split(crops, max(1, min(len(crops), _share or min(cores(), MOST_THREADS))))
-        futures = [_helpers(os.getpid()).submit(self._found, part) for part in others]
         try:
-            parts = [self._found(first), *(future.result() for future in futures)]
-            found = [np.concatenate(output) for output in zip(*parts, strict=True)] if others else parts[0]
+            found = self._session.run(None, {self._input: network_input(crops, self.spec)})
         except Exception as error:  # as above
             raise ModelError(f"{self.path}: fails on a picture; export or download it again") from error
         return _sound(dict(zip(self.spec.outputs, found, strict=True)), len(crops), self)
 
-    def _found(self, crops: npt.NDArray[np.uint8]) -> list[Any]:
-        found: list[Any] = self._session.run(None, {self._input: network_input(crops, self.spec)})
-        return found
-
 
 class TorchBackend:
     """torch on ``cpu`` or ``cuda``, from a .safetensors file."""
+
+    shares = False
 
     def __init__(self, path: Path, device: str) -> None:
         try:

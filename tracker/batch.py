@@ -23,8 +23,8 @@ from typing import Any
 
 import cv2
 
-from tracker.backends import cores, set_threads
 from tracker.core import TrackerError
+from tracker.cores import cores, set_threads
 from tracker.files import write_json
 from tracker.jobs import Job
 from tracker.recording import Record, Settings, track_recording

@@ -26,9 +26,9 @@ import numpy as np
 from tqdm import tqdm
 
 from tracker import portrait
-from tracker.backends import cores, set_threads
 from tracker.batch import Done, run
 from tracker.core import Frame, Image, Result, TrackerError
+from tracker.cores import cores, set_threads
 from tracker.detector import SETTINGS, load_detector, quiet
 from tracker.draw import draw_result
 from tracker.jobs import InputError, Job

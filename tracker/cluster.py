@@ -12,8 +12,8 @@ from typing import Any
 
 import cv2
 
-from tracker.backends import set_threads
 from tracker.batch import Done, Event, Progress, attempt, dead
+from tracker.cores import set_threads
 from tracker.jobs import InputError, Job
 from tracker.recording import Record, Settings
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tracker.backends import FACEDET, Backend, ModelError, Spec, open_backend, weights_folder
+from tracker.backends import FACEDET, Backend, ModelError, Outputs, Spec, open_backend, weights_folder
 from tracker.core import Array, Box, Crop, Face, Image
+from tracker.cores import shared_out
 from tracker.markup import Markup
 
 
@@ -39,10 +40,16 @@ class LandmarkModel:
         return Crop.around(points, self.spec.context, self.spec.input_size, angle)
 
     def locate(self, image: Image, crops: Sequence[Crop]) -> list[Face]:
-        """One face for each crop of ``image`` (H, W, 3), in their order; ids count from 0, scores are 1."""
+        """One face for each crop of ``image`` (H, W, 3), in their order; ids count from 0, scores are 1. The cores
+        share the crops (``cores.set_threads``) where the backend gains by it; what is found does not depend on that."""
         if not crops:
             return []
-        outputs = self.backend.run(np.stack([crop.cut(image) for crop in crops]))
+
+        def found(part: Sequence[Crop]) -> Outputs:
+            return self.backend.run(np.stack([crop.cut(image) for crop in part]))
+
+        parts = shared_out(found, crops) if self.backend.shares else [found(crops)]
+        outputs = {name: np.concatenate([part[name] for part in parts]) for name in self.spec.outputs}
         confidence, presence = outputs.get("confidence"), outputs.get("presence")
         faces = []
         for index, crop in enumerate(crops):

@@ -35,6 +35,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from tracker.core import MUDDLED, Frame, Image, TrackerError
+from tracker.cores import make_room
 from tracker.streams import StreamCapture, shown
 
 if TYPE_CHECKING:  # in the standard library from Python 3.11
@@ -272,7 +273,8 @@ class VideoFile:
 
 def read_ahead(source: Source, frames: int = 4) -> Generator[tuple[Frame, float], None, None]:
     """The frames of ``source``, read in a thread of its own up to so many ahead, each with the milliseconds that
-    reading it took. What the source raises is raised here, after the frames before it."""
+    reading it took. What the source raises is raised here, after the frames before it. While some are ready, the next
+    waits for a core that has nothing to do (``cores.make_room``)."""
     ahead: queue.Queue[tuple[Frame, float] | BaseException | None] = queue.Queue(frames)
     stopping = threading.Event()
 
@@ -291,6 +293,8 @@ def read_ahead(source: Source, frames: int = 4) -> Generator[tuple[Frame, float]
             for frame in source:
                 if not put((frame, (time.perf_counter() - before) * 1000)):
                     return
+                if ahead.qsize() >= 2:
+                    make_room()
                 before = time.perf_counter()
             put(None)
         except BaseException as error:
