@@ -106,7 +106,7 @@ def test_a_teacher_learns_from_its_mesh_and_labels_faces(
         with pytest.raises(KeyboardInterrupt):
             train_teacher(run, faces, faces[:2], tmp_path / "broken", mesh, save_every=0)
     assert torch.load(tmp_path / "broken" / "checkpoint.pt", weights_only=True)["step"] == 4
-    train_teacher(run, faces, faces[:2], tmp_path / "broken", mesh)
+    train_teacher(run, faces, faces[:2], tmp_path / "broken", None)  # its meshes are kept
     ends = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "broken")]
     assert ends[0]["step"] == 6
     assert all(torch.allclose(value, ends[1]["average"][name], atol=1e-5) for name, value in ends[0]["average"].items())
@@ -117,6 +117,10 @@ def test_a_teacher_learns_from_its_mesh_and_labels_faces(
     assert main([*words, "--teacher", str(tmp_path / "whole")]) == 0
     found = read_pts(tmp_path / "out" / "one.pts")
     assert np.linalg.norm(found - truth, axis=1).mean() < 3 < np.linalg.norm(face.points - truth, axis=1).mean()
+    assert main([*words, "--teacher", str(tmp_path / "whole"), "--beside", "aan-68"]) == 0
+    mixed, contour = read_pts(tmp_path / "out" / "one.pts"), slice(0, 17)
+    moved = np.linalg.norm(mixed - found, axis=1)
+    assert moved[contour].mean() > moved[17:].mean() > 0, "a second model counts most on the contour"
     assert main([*words, "--teacher", str(tmp_path / "whole"), str(tmp_path / "nowhere")]) == 2
 
     train_teacher(teaching_run(6, 2), faces, faces[:2], tmp_path / "other", mesh)

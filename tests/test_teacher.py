@@ -1,5 +1,6 @@
 """What a teacher learns of meshes, on made ones. The real ones are in test_mediapipe.py, where MediaPipe is."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,14 +12,17 @@ from test_readers import write
 
 from tracker import LandmarkModel, load_model
 from tracker.annotations import write_pts
+from tracker.core import Image
 from tracker.datasets import DataError
 from tracker.detector import Detector
-from tracker.markup import IBUG68
+from tracker.markup import CELEBA5, IBUG68
 from tracker.networks.teacher import Teacher
 from tracker.training.__main__ import main
+from tracker.training.datasets import LabelledFace
 from tracker.training.label import label
-from tracker.training.mesh import CODE, VERTICES, Form, MeshError, mirror
-from tracker.training.teacher import Labeller, teaching_run
+from tracker.training.loop import TrainingError
+from tracker.training.mesh import CODE, VERTICES, Form, MeshError, mirror, upright
+from tracker.training.teacher import Labeller, Seen, _sample, teaching_run, train_teacher
 
 
 def made(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -89,6 +93,50 @@ def test_it_reads_what_is_about_the_points_it_is_given() -> None:
     assert (still - moved).abs().mean() > 0.01
 
 
+def faces_with_meshes(count: int, seed: int, dataset: str) -> tuple[list[LabelledFace], Callable[[Image], np.ndarray]]:
+    """Pictures of noise, each with points of its own, and what finds a mesh in the crop of each."""
+    rng = np.random.default_rng(seed)
+    faces = [
+        LabelledFace(f"{dataset}{one}", rng.integers(0, 256, (200, 200, 3)).astype(np.uint8), points, dataset)
+        for one, points in enumerate(np.float32(shape() * 100 + 100 + rng.uniform(-9, 9, 2)) for _ in range(count))
+    ]
+    crops = (upright(face.points, IBUG68).cut(face.image).tobytes() for face in faces)
+    meshes = dict(zip(crops, made(count, seed)[0], strict=True))
+    return faces, lambda picture: np.repeat(meshes[picture.tobytes()][None], 6, 0)
+
+
+def test_a_teacher_also_learns_from_faces_that_were_labelled_and_looks_for_a_mesh_once(tmp_path: Path) -> None:
+    faces, mesh = faces_with_meshes(CODE, 0, "300w")
+    labelled, mesh_too = faces_with_meshes(5, 1, "pseudo")
+    looked: list[Image] = []
+
+    def found(picture: Image) -> np.ndarray:
+        looked.append(picture)
+        try:
+            return mesh(picture)
+        except KeyError:
+            return mesh_too(picture)
+
+    words = faces, faces[:3], tmp_path / "run"
+    train_teacher(teaching_run(1, 1), *words, found, labelled=labelled)
+    assert len(looked) == CODE + 3 + 5
+    train_teacher(teaching_run(2, 1), *words, found, labelled=labelled)
+    assert len(looked) == CODE + 3 + 5, "what was found is kept"
+    with pytest.raises(TrainingError, match="differs in sets"):
+        train_teacher(teaching_run(2, 1), *words, found)
+    seen = [Seen(some, found, name, tmp_path / name) for name, some in (("one", faces), ("other", labelled))]
+    form = Form.load(tmp_path / "run" / "form.npz")
+    sources = [(some, some.placed(form, 96)) for some in seen]
+    seen[0].pictures[:], seen[1].pictures[:] = 0, 255
+    drawn = [_sample(sources, 0.5, IBUG68, 96, np.random.default_rng(n))[0].mean() > 40 for n in range(200)]
+    assert 60 < sum(drawn) < 140
+    drawn = [_sample(sources[:1], 0.5, IBUG68, 96, np.random.default_rng(n))[0].mean() > 40 for n in range(50)]
+    assert not any(drawn)
+    five = LabelledFace("five", faces[0].image, faces[0].points[:5], "pseudo", CELEBA5)
+    with pytest.raises(TrainingError, match="five: labelled with"):
+        train_teacher(teaching_run(1, 1), faces, faces[:3], tmp_path / "other", found, labelled=[five])
+
+
 def test_a_teacher_labels_beside_a_model_of_its_points_only(tmp_path: Path, detector: Detector) -> None:
     run, pictures = tmp_path / "run", tmp_path / "pictures"
     run.mkdir()
@@ -99,6 +147,12 @@ def test_a_teacher_labels_beside_a_model_of_its_points_only(tmp_path: Path, dete
     teacher = Labeller([run], None)  # which is not asked as far as its mesh
     with pytest.raises(DataError, match="--teacher gives the points of ibug68, --model trnet-5 those of"):
         label(pictures, tmp_path / "out", load_model("trnet-5"), detector, teacher)
+    models = load_model("trnet-68"), load_model("trnet-5"), load_model("aan-68")
+    for beside, taught in ((models[1], teacher), (models[2], None)):
+        with pytest.raises(
+            DataError, match=f"--beside {beside.spec.name}: goes with --teacher and a model of the same"
+        ):
+            label(pictures, tmp_path / "out", models[0], detector, taught, beside)
     assert not (tmp_path / "out").exists()
 
 

@@ -114,10 +114,18 @@ def main(arguments: list[str] | None = None) -> int:
     labelling.add_argument(
         "--teacher", type=Path, nargs="+", metavar="RUN", help="folders of 'teacher', the mean of whose points is taken"
     )
+    labelling.add_argument("--beside", help="beside a teacher: a second model, whose errors are others")
     teaching = commands.add_parser(
         "teacher", parents=[data], help="train the network that labels faces, or resume it (needs MediaPipe)"
     )
     teaching.add_argument("--out", type=Path, required=True, help="folder for the checkpoint and the log")
+    teaching.add_argument(
+        "--labelled",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders that 'label' wrote: every second sample is of them",
+    )
     teaching.add_argument("--steps", type=int, default=1800, help="(1800)")
     teaching.add_argument("--seed", type=int, default=1, help="(1)")
     seeking = commands.add_parser("others", parents=[data], help="find the faces without a label in labelled pictures")
@@ -154,11 +162,14 @@ def main(arguments: list[str] | None = None) -> int:
             _detector(given)
         elif given.command == "label":
             teacher = Labeller(given.teacher, FaceMesh()) if given.teacher else None
+            beside = load_model(given.beside) if given.beside else None
             model, detector = load_model(given.model), load_detector(given.detector)
-            kept, seen = label(given.folder, given.out, model, detector, teacher)
+            kept, seen = label(given.folder, given.out, model, detector, teacher, beside)
             print(f"{kept} of {seen} faces labelled")
         elif given.command == "teacher":
-            train_teacher(teaching_run(given.steps, given.seed), *_parted("300w", given), given.out, FaceMesh())
+            labelled = [face for folder in given.labelled for face in READERS["pseudo"](folder)]
+            run = teaching_run(given.steps, given.seed)
+            train_teacher(run, *_parted("300w", given), given.out, FaceMesh(), labelled=labelled)
         elif given.command == "others":
             faces = [face for faces in _photographed(given) for face in faces]
             print(f"{other_faces(faces, load_detector(given.detector), given.out)} faces of others")

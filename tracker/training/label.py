@@ -41,11 +41,14 @@ FIVE_APART = 0.08
 TEACHER_APART = 0.06
 """Mean distance of the teacher's points from the model's, in sides of the face, beyond which one of them is lost."""
 
-TEACHER_SHARE = 0.6
-"""Weight of the teachers' points beside the model's, whose errors are others: on the validation faces of 300-W one
-teacher has an error of 4.19 %, trnet-68 (version 11) by its one view and the mirror image 4.22, both together 4.08 for
-weights of 0.5 and 0.6 and 4.09 for 0.7; two teachers (4.15) and version 10 (4.31) between 4.09 and 4.10 for 0.6 to 0.8,
-with version 10 by all ``VIEWS`` (4.30) the same (scripts)."""
+TEACHER_SHARE, BESIDE_SHARE = 0.7, 0.1
+"""Weights of the teachers' points and of the second model's; the rest is the model's own. Their errors are others."""
+
+CONTOUR_TEACHER_SHARE, CONTOUR_BESIDE_SHARE = 0.15, 0.35
+"""The same for the contour, about which a teacher that looks at each point knows less than a network that sees the
+whole face. On the validation faces of 300-W a teacher (4.12 %; contour 7.41), trnet-68 (version 12, by its one view and
+the mirror image: 4.20; 7.12) and aan-68 (version 8: 4.34) have 4.02 % together; with 0.6 of
+the teacher in all points, and no second model, it is 4.05 (a script)."""
 
 
 class Labeller(Protocol):
@@ -59,7 +62,12 @@ class Labeller(Protocol):
 
 
 def label(
-    folder: Path, out: Path, model: LandmarkModel, detector: Detector, teacher: Labeller | None = None
+    folder: Path,
+    out: Path,
+    model: LandmarkModel,
+    detector: Detector,
+    teacher: Labeller | None = None,
+    beside: LandmarkModel | None = None,
 ) -> tuple[int, int]:
     """Label the pictures of ``folder`` with ``model``, as a folder for ``read_pseudo``: how many, of how many.
 
@@ -67,14 +75,19 @@ def label(
     them and must agree with them; else from the largest face that ``detector`` finds. A face is kept only where the
     model agrees with itself over shifted views. Its points are then the mean over ``VIEWS`` and their mirror images,
     which err less than those of one view; with a ``teacher``, which must agree with the model, mostly its points
-    (``TEACHER_SHARE``), and of the model's the mean of one view and its mirror image.
+    (``TEACHER_SHARE``), some of a second model ``beside``, if there is one, and of each model's the mean of one view
+    and its mirror image.
     What an earlier run wrote to ``out`` of a face that is now refused is taken away. DataError when there are no
-    pictures, or the teacher has other points than the model.
+    pictures, or the teacher or the second model has other points than the model.
     """
     if teacher is not None and teacher.markup.name != model.markup.name:
         raise DataError(
             f"--teacher gives the points of {teacher.markup.name}, --model {model.spec.name} those of "
             f"{model.markup.name}; give a model with the teacher's points"
+        )
+    if beside is not None and (teacher is None or beside.markup.name != model.markup.name):
+        raise DataError(
+            f"--beside {beside.spec.name}: goes with --teacher and a model of the same points, {model.markup.name}"
         )
     table = folder / "trainImageList.txt"
     known = {face.picture: face for face in read_five_point_list(table)} if table.exists() else {}
@@ -88,7 +101,7 @@ def label(
     for name in tqdm(pictures, desc=f"labelling {folder.name}", unit=" faces"):
         image = np.ascontiguousarray(read_picture(folder / name))
         face = _located(image, model, detector, known.get(name))
-        points = None if face is None else _labelled(image, model, face, teacher)
+        points = None if face is None else _labelled(image, model, face, teacher, beside or model)
         target = out / name
         if points is None:
             if target.exists() and target.resolve() not in own:  # what an earlier run wrote
@@ -102,17 +115,23 @@ def label(
     return kept, len(pictures)
 
 
-def _labelled(image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None) -> Points | None:
+def _labelled(
+    image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None, beside: LandmarkModel
+) -> Points | None:
     if teacher is None:
         return mean_points(model, image, face.points)
-    own = mean_points(model, image, face.points, STRAIGHT)
+    own, other = (mean_points(one, image, face.points, STRAIGHT) for one in (model, beside))
     taught = teacher(image, face.points)
     if taught is None:
         return None
-    apart = np.linalg.norm(taught - own, axis=1).mean()
-    if apart > TEACHER_APART * max(face.box.width, face.box.height):
+    side = max(face.box.width, face.box.height)
+    if any(np.linalg.norm(points - own, axis=1).mean() > TEACHER_APART * side for points in (taught, other)):
         return None
-    return np.asarray(TEACHER_SHARE * taught + (1 - TEACHER_SHARE) * own, np.float32)
+    contour = list(model.markup.parts.get("contour", ()))
+    shares = np.full((model.markup.size, 2), (TEACHER_SHARE, BESIDE_SHARE))
+    shares[contour] = CONTOUR_TEACHER_SHARE, CONTOUR_BESIDE_SHARE
+    share, share_beside = np.split(shares, 2, 1)
+    return np.asarray(share * taught + share_beside * other + (1 - share - share_beside) * own, np.float32)
 
 
 def _located(image: Image, model: LandmarkModel, detector: Detector, known: Annotation | None) -> Face | None:

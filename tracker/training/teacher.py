@@ -1,12 +1,14 @@
 """How the teacher is trained, and how it labels (``networks.teacher`` is the network, ``mesh`` where it starts).
 
-It sees the faces of 300-W only, at their own mesh, so that it has little to learn but how our labels differ from the
-mesh; what it knows of faces beyond those few thousand is the mesh's.
+It sees faces at their own mesh, so that it has little to learn but how our labels differ from the mesh; what it knows
+of faces beyond the few thousand of 300-W is the mesh's. One that follows another may also see faces that were labelled
+with the help of the first.
 """
 
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 import time
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from tracker.training.augment import photographed
 from tracker.training.datasets import LabelledFace
 from tracker.training.loop import Checkpoint, Run, TrainingError, made_ahead, normalised, optimiser_of, short_floats
 from tracker.training.losses import distances
-from tracker.training.mesh import FaceMesh, Floats, Form, Placed, upright
+from tracker.training.mesh import LOOKS, VERTICES, FaceMesh, Floats, Form, Placed, upright
 from tracker.training.pictures import ignored, write_log
 
 WHOLE = 3
@@ -36,28 +38,55 @@ WHOLE = 3
 is a natural jitter."""
 
 
+MESH = np.dtype([("picture", "S32"), ("mesh", np.float32, (2 * len(LOOKS), VERTICES, 3))])
+"""A mesh in ``meshes.npy``, and the MD5 of the picture it was found in."""
+
+
 def teaching_run(steps: int, seed: int) -> Run:
-    """What decides how a teacher ends."""
-    return Run("teacher", steps=steps, batch=32, decay=0.5, weight_decay=0.05, average=0.998, seed=seed)
+    """What decides how a teacher ends; ``coarse`` is the share of labelled faces that are not 300-W's, if there are."""
+    return Run("teacher", steps=steps, batch=32, decay=0.5, weight_decay=0.05, average=0.998, coarse=0.5, seed=seed)
 
 
 class Seen:
     """Faces as the teacher learns from them: pictures (N, 256, 256, 3), points (N, P, 2) in their pixels, and the
-    meshes (N, 2 ``LOOKS``, 478, 3) that MediaPipe finds; of the faces on which it finds one in every look."""
+    meshes (N, 2 ``LOOKS``, 478, 3) that MediaPipe finds; of the faces on which it finds one in every look. Meshes are
+    written to ``kept``, a file, as they are found, and taken from there if they were found before."""
 
-    def __init__(self, faces: Sequence[LabelledFace], mesh: FaceMesh, purpose: str) -> None:
+    def __init__(self, faces: Sequence[LabelledFace], mesh: FaceMesh, purpose: str, kept: Path) -> None:
         pictures, points, meshes = [], [], []
-        for face in tqdm(faces, desc=f"meshes of {purpose} faces", unit=" faces"):
+        store = _store(kept, len(faces))
+        digests, found = store["picture"], store["mesh"]
+        for row, face in enumerate(tqdm(faces, desc=f"meshes of {purpose} faces", unit=" faces")):
             crop = upright(face.points, face.markup)
             picture = crop.cut(face.image)
-            found = mesh(picture)
-            if np.isfinite(found).all():
+            digest = hashlib.md5(picture.tobytes(), usedforsecurity=False).hexdigest().encode()
+            if digests[row] != digest:
+                found[row] = mesh(picture)
+                digests[row] = digest
+            if np.isfinite(found[row]).all():
                 pictures.append(picture)
                 points.append(crop.to_input(face.unbiased))
-                meshes.append(found)
+                meshes.append(found[row])
         if not pictures:
             raise TrainingError(f"MediaPipe finds no mesh on any of {len(faces)} {purpose} faces; check --data")
         self.pictures, self.points, self.meshes = np.stack(pictures), np.stack(points), np.stack(meshes)
+
+    def placed(self, form: Form, size: int) -> list[Placed]:
+        """Where the meshes of each look, and often their mean, put the faces."""
+        looks = self.meshes
+        each = [form.placed(looks[:, look], size) for look in range(looks.shape[1])]
+        return each + [form.placed(looks.mean(1), size)] * WHOLE
+
+
+def _store(path: Path, rows: int) -> Any:
+    """The file of meshes as an array, on disk; a new one where there is none of that size."""
+    try:
+        store = np.lib.format.open_memmap(path, "r+")
+        if store.dtype == MESH and store.shape == (rows,):
+            return store
+    except (OSError, ValueError):
+        pass
+    return np.lib.format.open_memmap(path, "w+", MESH, (rows,))
 
 
 def train_teacher(
@@ -68,35 +97,44 @@ def train_teacher(
     mesh: FaceMesh,
     validate_every: int = 250,
     save_every: float = 180.0,
+    labelled: Sequence[LabelledFace] = (),
 ) -> nn.Module:
-    """Train the teacher on ``faces``, or resume it from ``folder``; the averaged network.
+    """Train the teacher on ``faces``, or resume it from ``folder``; the averaged network. Of the samples the share
+    ``run.coarse`` is of faces that others have ``labelled``, if there are any.
 
-    Writes ``form.npz``, ``checkpoint.pt`` and ``log.jsonl``, in which ``nme_start`` is the error of the points that
-    follow from the mesh alone, ``nme`` the teacher's (inter-pupil, in per cent, against the unbiased labels; mean of
-    the face and its mirror image). TrainingError for no faces, or another run's folder."""
+    Writes ``form.npz``, ``checkpoint.pt``, the meshes and ``log.jsonl``, in which ``nme_start`` is the error of the
+    points that follow from the mesh alone, ``nme`` the teacher's (inter-pupil, in per cent, against the unbiased
+    labels; mean of the face and its mirror image). TrainingError for no faces, or another run's folder."""
     if not faces or not validation:
         raise TrainingError("no faces to train or to validate the teacher on; is 300-W whole?")
     markup = faces[0].markup
+    if wrong := next((face for face in labelled if face.markup != markup), None):
+        raise TrainingError(f"{wrong.name}: labelled with {wrong.markup.name}; the teacher learns {markup.name}")
     ignored(folder)
     cv2.setNumThreads(1)
     torch.manual_seed(run.seed)
     network = Teacher(markup.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(network).eval()
     optimiser = optimiser_of(network, run)
-    state = Checkpoint(folder, run, markup, [faces[0].dataset], network, average, optimiser)
+    names = [faces[0].dataset, *sorted({face.dataset for face in labelled})]
+    state = Checkpoint(folder, run, markup, names, network, average, optimiser)
     first = state.load("cpu")
-    seen, unseen = Seen(faces, mesh, "training"), Seen(validation, mesh, "validation")
-    looks = seen.meshes
-    form = Form.load(folder / "form.npz") if first else Form.learnt(looks.mean(1), seen.points, markup)
+    sets = [
+        Seen(some, mesh, purpose, folder / f"meshes-{purpose}.npy")
+        for purpose, some in (("training", faces), ("labelled", labelled))
+        if some
+    ]
+    unseen = Seen(validation, mesh, "validation", folder / "meshes-validation.npy")
+    seen = sets[0]
+    form = Form.load(folder / "form.npz") if first else Form.learnt(seen.meshes.mean(1), seen.points, markup)
     form.save(folder / "form.npz")
     size = network.input_size
-    placed = [form.placed(looks[:, look], size) for look in range(looks.shape[1])]
-    placed += [form.placed(looks.mean(1), size)] * WHOLE
+    sources = [(some, some.placed(form, size)) for some in sets]
     start = form.placed(unseen.meshes.mean(1), size)
 
     def batch(step: int) -> tuple[Tensor, ...]:
         numbers = (np.random.default_rng((run.seed, step, sample)) for sample in range(run.batch))
-        samples = [_sample(seen, placed, markup, size, rng) for rng in numbers]
+        samples = [_sample(sources, run.coarse, markup, size, rng) for rng in numbers]
         crops, *others = (torch.from_numpy(np.stack(part)) for part in zip(*samples, strict=True))
         return (crops.permute(0, 3, 1, 2), *(part.float() for part in others))
 
@@ -126,9 +164,15 @@ def train_teacher(
 
 
 def _sample(
-    seen: Seen, placed: Sequence[Placed], markup: Markup, size: int, rng: np.random.Generator
+    sources: Sequence[tuple[Seen, Sequence[Placed]]],
+    share: float,
+    markup: Markup,
+    size: int,
+    rng: np.random.Generator,
 ) -> tuple[Image, Floats, Floats, npt.NDArray[np.float32]]:
-    """A crop, the points to start from and the true ones in its pixels, and the code of the mesh's shape."""
+    """A crop, the points to start from and the true ones in its pixels, and the code of the mesh's shape; of the second
+    source, if there is one, for ``share`` of them."""
+    seen, placed = sources[-1] if len(sources) > 1 and rng.random() < share else sources[0]
     index = int(rng.integers(len(seen.pictures)))
     points, matrix, code, mirrored_code = placed[int(rng.integers(len(placed)))][index]
     mirrored = rng.random() < 0.5
