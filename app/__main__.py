@@ -73,16 +73,23 @@ def main(arguments: list[str] | None = None) -> int:
     cv2.setNumThreads(1)  # its helpers for single pictures cost more than they gain
     with ExitStack() as ending:
         soaking = None
+        if given.soak is not None or given.measure:
+            folder = Path(
+                ending.enter_context(
+                    tempfile.TemporaryDirectory(prefix="landmark-tracker-", ignore_cleanup_errors=True)
+                )
+            )
         if given.soak is None:
+            if given.measure:
+                from app.settings import keep_in
+
+                keep_in(folder)  # what is measured is the window as it is when new
             window = _opened(given)
         else:
             from app import soak
 
-            folder = ending.enter_context(
-                tempfile.TemporaryDirectory(prefix="landmark-tracker-", ignore_cleanup_errors=True)
-            )
             try:
-                soaking = soak.prepared(Path(folder), given.soak, given.source, given.model, given.out)
+                soaking = soak.prepared(folder, given.soak, given.source, given.model, given.out)
             except TrackerError as error:
                 return _refused(str(error))
             window = soaking.window
@@ -153,7 +160,8 @@ def _parser() -> argparse.ArgumentParser:
         "--measure",
         type=float,
         metavar="SECONDS",
-        help="play SOURCE in a loop with attention for so long, then print speed, delays and memory",
+        help="play SOURCE in a loop with attention for so long, in a window with the settings of a new one, then print "
+        "speed, delays and memory",
     )
     parser.add_argument(
         "--camera",

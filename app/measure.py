@@ -153,6 +153,7 @@ class Measurement:
         delay, slow = (float(np.percentile(delays, part)) for part in (50, 95))
         usual, worst = float(np.percentile(late, 99)), float(late.max())
         figures = {
+            "model": self._window.settings.model,
             "first": first,
             "painted": painted / seconds,
             "delay": [delay, slow],

@@ -76,6 +76,11 @@ def place() -> Path:
     return Path(name).with_suffix(".json")
 
 
+def keep_in(folder: Path) -> None:
+    """From now on keep settings below ``folder``, and let the user's be."""
+    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(folder))
+
+
 def load() -> Settings:
     """The settings as last saved; what is missing or makes no sense has its default."""
     kept, known = _kept(), {}

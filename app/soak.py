@@ -27,12 +27,12 @@ from typing import Any, NoReturn
 
 import cv2
 import numpy as np
-from PyQt6.QtCore import QCoreApplication, QEvent, QSettings, QTimer
+from PyQt6.QtCore import QCoreApplication, QEvent, QTimer
 from PyQt6.QtWidgets import QDialog
 from tqdm import tqdm
 
 from app.memory import give_back, resident, status
-from app.settings import FASTEST, MEAN, NO_MAP, Settings
+from app.settings import FASTEST, MEAN, NO_MAP, Settings, keep_in
 from app.window import Window
 from tracker.core import Image, TrackerError
 from tracker.cores import passing_threads
@@ -617,7 +617,7 @@ def prepared(folder: Path, minutes: float, video: str | None, model: str | None,
     except OSError as error:
         raise InputError(f"{out}: {error.strerror}; choose another folder for the results") from error
     material = make_material(folder, Path(video) if video else None)
-    QSettings.setPath(QSettings.Format.IniFormat, QSettings.Scope.UserScope, str(folder / "settings"))
+    keep_in(folder / "settings")
     window = Window(Settings(folder=str(folder / "out")))
     return Soak(window, material, minutes, out=out, others=[model] if model else [])
 

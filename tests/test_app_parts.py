@@ -272,8 +272,11 @@ def test_the_program_plays_and_measures_itself_without_torch(clip: Path, tmp_pat
         " assert 'torch' not in sys.modules; sys.exit(code)"
     )
     environment = {"XDG_CONFIG_HOME": str(tmp_path)}
+    kept, report = tmp_path / "landmark-tracker" / "landmark-tracker.json", tmp_path / "figures.json"
+    kept.parent.mkdir()
+    kept.write_text('{"model": "aan-68", "other": "trnet-5"}')
     done = subprocess.run(
-        [sys.executable, "-c", code, str(clip), "--measure", "1"],
+        [sys.executable, "-c", code, str(clip), "--measure", "1", "--json", str(report)],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,
@@ -282,6 +285,8 @@ def test_the_program_plays_and_measures_itself_without_torch(clip: Path, tmp_pat
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"first frame with points [0-9.]+ s after the start\n[0-9.]+ frames a second", done.stdout)
+    assert json.loads(report.read_text())["model"] == Settings().model, "not the user's, who may compare two"
+    assert "trnet-5" in kept.read_text()
 
 
 @pytest.mark.parametrize("report", [False, True])
