@@ -169,7 +169,8 @@ def _machine() -> Figures:
 
 def _peak() -> float:
     """Billions of multiply-adds a second of one core in fp32: the best of many products of matrices, by numpy's
-    library in a process that is told to use one thread."""
+    library in a process that is told to use one thread. An OpenBLAS that does not know the processor is also told of
+    older ones, whose code may be five times as fast there as what it falls back on."""
     code = (
         "import time, numpy as np\n"
         "a = np.ones((768, 768), np.float32)\n"
@@ -179,8 +180,12 @@ def _peak() -> float:
         "print(768**3 / min(once() for _ in range(100)) / 1e9)\n"
     )
     one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")} | {"VECLIB_MAXIMUM_THREADS": "1"}
-    found = subprocess.run([sys.executable, "-c", code], env=os.environ | one, capture_output=True, text=True)
-    return round(float(found.stdout), 1) if found.returncode == 0 else float("nan")
+    found = []
+    for kind in (dict[str, str](), {"OPENBLAS_CORETYPE": "SkylakeX"}, {"OPENBLAS_CORETYPE": "Haswell"}):
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | one | kind, capture_output=True, text=True)
+        if done.returncode == 0:  # it ends at once where the processor lacks the instructions
+            found.append(float(done.stdout))
+    return round(max(found, default=float("nan")), 1)
 
 
 def _bandwidth() -> float:
