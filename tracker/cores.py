@@ -37,10 +37,15 @@ def set_threads(count: int | None) -> None:
     _threads = count
 
 
+def threads() -> int:
+    """In how many threads this process may share out its work."""
+    return _threads or min(cores(), MOST_THREADS)
+
+
 def shared_out(work: Callable[[Sequence[T]], R], items: Sequence[T]) -> list[R]:
     """What ``work`` gives for ``items``, part by part in their order: each part is done in a thread of its own, the
     first in the caller's. What it raises is raised when all have ended."""
-    count = max(1, min(len(items), _threads or min(cores(), MOST_THREADS)))
+    count = max(1, min(len(items), threads()))
     bounds = [len(items) * part // count for part in range(count + 1)]
     first, *others = (items[start:end] for start, end in pairwise(bounds))
     if not others:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import platform
+import queue
 import sys
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -22,6 +24,7 @@ import onnxruntime
 
 from tracker._version import __version__
 from tracker.core import MUDDLED, Box, Face, Frame, Image, Result
+from tracker.cores import threads
 from tracker.detector import Detector, detector_file, load_detector
 from tracker.draw import Heat, attention_sheet, draw_result
 from tracker.files import Bytes, SinkError, read_json, remove, sha256, write_json
@@ -256,13 +259,9 @@ class _Run:
                     yield done, total
                 steady = iter(_steadied(raw, self._markup))
                 update = partial(_in_place, steady)
+            behind = stack.enter_context(_Behind(self._write))
             for result in self._results(update):
-                self._look(result)
-                for sink in self.sinks:
-                    before = perf_counter()
-                    sink.write(result)
-                    stage = "encode" if isinstance(sink, VideoSink) else "write"
-                    self._milliseconds[stage] += (perf_counter() - before) * 1000
+                behind.put(result)
                 done += 1
                 yield done, total
         if self._sheet:
@@ -334,7 +333,7 @@ class _Run:
         for name, path in self._paths.items():
             if name == "video":
                 sound = settings.background == "picture"
-                video = VideoSink(path, self._source, draw, crf=settings.quality, threads=1, sound=sound)
+                video = VideoSink(path, self._source, draw, crf=settings.quality, threads=threads(), sound=sound)
                 self.sinks.append(stack.enter_context(video))
             elif name != "attention":
                 self.sinks.append(stack.enter_context(open_sink(path, self._source, rows, draw)))
@@ -348,6 +347,15 @@ class _Run:
                 for stage, spent in result.milliseconds.items():
                     self._milliseconds[stage] += spent
                 yield result
+
+    def _write(self, result: Result) -> None:
+        """Take down what the result says, and hand it to every sink."""
+        self._look(result)
+        for sink in self.sinks:
+            before = perf_counter()
+            sink.write(result)
+            stage = "encode" if isinstance(sink, VideoSink) else "write"
+            self._milliseconds[stage] += (perf_counter() - before) * 1000
 
     def _look(self, result: Result) -> None:
         """Take down what the result says about the recording."""
@@ -363,6 +371,40 @@ class _Run:
                 self._sheet, self._every = self._sheet[::2], self._every * 2
         self._quality.add(result)
         self._milliseconds["quality"] += (perf_counter() - before) * 1000
+
+
+class _Behind:
+    """Does ``work`` on results in a thread of its own, at most two behind whoever hands them over, and ends when all is
+    done. What ``work`` raises is raised by the next ``put``, or at the end; nothing more is worked on then."""
+
+    def __init__(self, work: Callable[[Result], None]) -> None:
+        self._work = work
+        self._results: queue.Queue[Result | None] = queue.Queue(2)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="writing", daemon=True)
+
+    def __enter__(self) -> _Behind:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._results.put(None)
+        self._thread.join()
+        if self._error and kind is None:
+            raise self._error
+
+    def put(self, result: Result) -> None:
+        self._results.put(result)
+        if self._error:
+            raise self._error
+
+    def _run(self) -> None:
+        while (result := self._results.get()) is not None:
+            if self._error is None:
+                try:
+                    self._work(result)
+                except BaseException as error:
+                    self._error = error
 
 
 _NO_IMAGE: npt.NDArray[np.uint8] = np.zeros((1, 1, 3), np.uint8)
