@@ -27,11 +27,9 @@ from tracker import load_model, open_source
 from tracker.__main__ import main
 from tracker.backends import Spec
 from tracker.batch import Done, Progress, run
-from tracker.core import Frame, Result
 from tracker.detector import Detector
-from tracker.files import SinkError
 from tracker.jobs import InputError, Job, jobs, shard
-from tracker.recording import Settings, _Behind, whole_record
+from tracker.recording import Settings, whole_record
 from tracker.sources import VideoFile
 
 
@@ -588,33 +586,3 @@ def test_the_process_of_a_library_user_keeps_its_threads(clips: Path, tmp_path: 
     )
     done = subprocess.run([sys.executable, "-c", code, clips / "day1", tmp_path], capture_output=True, text=True)
     assert done.stdout.strip() == "3", done.stderr
-
-
-def test_results_are_written_in_their_order_and_nothing_after_one_that_fails() -> None:
-    frames = [Result(Frame(np.zeros((4, 4, 3), np.uint8), index, 0.0), (), {}) for index in range(20)]
-    seen: list[int] = []
-
-    def work(result: Result) -> None:
-        if result.frame.index == fails_at:
-            raise SinkError("no room")
-        seen.append(result.frame.index)
-
-    def write(results: list[Result], interrupted: bool = False) -> None:
-        with _Behind(work) as behind:
-            for result in results:
-                behind.put(result)
-            if interrupted:
-                raise KeyboardInterrupt
-
-    fails_at = -1
-    write(frames)
-    assert seen == list(range(20)), "all of it, at the end"
-    for fails_at in (5, 19):
-        seen.clear()
-        with pytest.raises(SinkError, match="no room"):
-            write(frames)
-        assert seen == list(range(fails_at))
-    seen.clear()
-    with pytest.raises(KeyboardInterrupt):
-        write(frames[:1], interrupted=True)
-    assert seen == [0]

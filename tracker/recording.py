@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-import queue
 import sys
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -259,9 +257,13 @@ class _Run:
                     yield done, total
                 steady = iter(_steadied(raw, self._markup))
                 update = partial(_in_place, steady)
-            behind = stack.enter_context(_Behind(self._write))
             for result in self._results(update):
-                behind.put(result)
+                self._look(result)
+                for sink in self.sinks:
+                    before = perf_counter()
+                    sink.write(result)
+                    stage = "encode" if isinstance(sink, VideoSink) else "write"
+                    self._milliseconds[stage] += (perf_counter() - before) * 1000
                 done += 1
                 yield done, total
         if self._sheet:
@@ -348,15 +350,6 @@ class _Run:
                     self._milliseconds[stage] += spent
                 yield result
 
-    def _write(self, result: Result) -> None:
-        """Take down what the result says, and hand it to every sink."""
-        self._look(result)
-        for sink in self.sinks:
-            before = perf_counter()
-            sink.write(result)
-            stage = "encode" if isinstance(sink, VideoSink) else "write"
-            self._milliseconds[stage] += (perf_counter() - before) * 1000
-
     def _look(self, result: Result) -> None:
         """Take down what the result says about the recording."""
         before = perf_counter()
@@ -371,40 +364,6 @@ class _Run:
                 self._sheet, self._every = self._sheet[::2], self._every * 2
         self._quality.add(result)
         self._milliseconds["quality"] += (perf_counter() - before) * 1000
-
-
-class _Behind:
-    """Does ``work`` on results in a thread of its own, at most two behind whoever hands them over, and ends when all is
-    done. What ``work`` raises is raised by the next ``put``, or at the end; nothing more is worked on then."""
-
-    def __init__(self, work: Callable[[Result], None]) -> None:
-        self._work = work
-        self._results: queue.Queue[Result | None] = queue.Queue(2)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="writing", daemon=True)
-
-    def __enter__(self) -> _Behind:
-        self._thread.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._results.put(None)
-        self._thread.join()
-        if self._error and kind is None:
-            raise self._error
-
-    def put(self, result: Result) -> None:
-        self._results.put(result)
-        if self._error:
-            raise self._error
-
-    def _run(self) -> None:
-        while (result := self._results.get()) is not None:
-            if self._error is None:
-                try:
-                    self._work(result)
-                except BaseException as error:
-                    self._error = error
 
 
 _NO_IMAGE: npt.NDArray[np.uint8] = np.zeros((1, 1, 3), np.uint8)
