@@ -91,11 +91,11 @@ def test_two_faces_keep_their_ids(portrait: np.ndarray, model: LandmarkModel, de
 
 def faces(portrait: np.ndarray, *places: tuple[int, float], covered: int | None = None) -> np.ndarray:
     """A picture (420, 700, 3) with the portrait's face alone, from cheek to cheek, at each place (its left edge, how
-    much enlarged); of one the mouth is ``covered``."""
+    much enlarged); one is ``covered`` from the brows to the chin."""
     image = np.full((420, 700, 3), 120, np.uint8)
     face = portrait[40:215, 186:258]
     hidden = face.copy()
-    hidden[88:120] = 120
+    hidden[20:160] = 120
     for number, (x, scale) in enumerate(places):
         part = cv2.resize(hidden if number == covered else face, None, fx=scale, fy=scale)
         image[30 : 30 + part.shape[0], x : x + part.shape[1]] = part
