@@ -47,8 +47,8 @@ TEACHER_SHARE, BESIDE_SHARE = 0.7, 0.1
 CONTOUR_TEACHER_SHARE, CONTOUR_BESIDE_SHARE = 0.15, 0.35
 """The same for the contour, about which a teacher that looks at each point knows less than a network that sees the
 whole face. On the validation faces of 300-W a teacher (4.12 %; contour 7.41), trnet-68 (version 12, by its one view and
-the mirror image: 4.20; 7.12) and aan-68 (version 8: 4.34) have 4.02 % together; with 0.6 of
-the teacher in all points, and no second model, it is 4.05 (a script)."""
+the mirror image: 4.20; 7.12) and aan-68 (version 8: 4.34) have 4.02 % together; with 0.6 of the
+teacher in all points, and no second model, it is 4.05 (a script)."""
 
 
 class Labeller(Protocol):
@@ -101,7 +101,7 @@ def label(
     for name in tqdm(pictures, desc=f"labelling {folder.name}", unit=" faces"):
         image = np.ascontiguousarray(read_picture(folder / name))
         face = _located(image, model, detector, known.get(name))
-        points = None if face is None else _labelled(image, model, face, teacher, beside or model)
+        points = None if face is None else _labelled(image, model, face, teacher, beside)
         target = out / name
         if points is None:
             if target.exists() and target.resolve() not in own:  # what an earlier run wrote
@@ -116,11 +116,12 @@ def label(
 
 
 def _labelled(
-    image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None, beside: LandmarkModel
+    image: Image, model: LandmarkModel, face: Face, teacher: Labeller | None, beside: LandmarkModel | None
 ) -> Points | None:
     if teacher is None:
         return mean_points(model, image, face.points)
-    own, other = (mean_points(one, image, face.points, STRAIGHT) for one in (model, beside))
+    own = mean_points(model, image, face.points, STRAIGHT)
+    other = own if beside is None else mean_points(beside, image, face.points, STRAIGHT)
     taught = teacher(image, face.points)
     if taught is None:
         return None

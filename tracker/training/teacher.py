@@ -39,7 +39,7 @@ is a natural jitter."""
 
 
 MESH = np.dtype([("picture", "S32"), ("mesh", np.float32, (2 * len(LOOKS), VERTICES, 3))])
-"""A mesh in ``meshes.npy``, and the MD5 of the picture it was found in."""
+"""A row of a file of meshes: a mesh, and the MD5 of the picture it was found in."""
 
 
 def teaching_run(steps: int, seed: int) -> Run:
