@@ -51,7 +51,9 @@ COUNTED = 3
 PATIENCE = 120.0
 """Seconds that a step may take before its round has failed."""
 GROWTH = 2.0
-"""Per cent by which memory may not grow from the first counted round to the last."""
+"""Per cent by which memory may not grow from the first counted rounds to the last."""
+AROUND = 9
+"""Counted rounds at either end, at most, whose median is their memory: that of one wavers by more than may grow."""
 DEAF = 1.0
 """Seconds for which the interface may not be deaf, without those in which other programs had the processor."""
 KEPT = 60
@@ -199,8 +201,9 @@ class Round:
 
 @dataclass(frozen=True)
 class Growth:
-    """How something went over the counted rounds; ``fitted`` is the growth of the line through all of them. Both
-    growths are in per cent of the first round."""
+    """How something went over the counted rounds. ``first`` and ``last`` are the rounds at the ends; for memory, the
+    medians of up to ``AROUND`` rounds there and at most a third of all. ``fitted`` is the growth of the line through
+    all of them. Both growths are in per cent of ``first``."""
 
     what: str
     first: float
@@ -225,13 +228,18 @@ MEASURED = (
 )
 
 
+def _around(counted: Sequence[Round]) -> int:
+    return max(1, min(AROUND, len(counted) // 3))
+
+
 def growths(rounds: Sequence[Round]) -> list[Growth]:
     """One for each thing measured, of the ``rounds`` that count."""
     found = []
     for what, name in MEASURED:
         values = np.array([getattr(one, name) for one in rounds], float)
         slope = float(np.polyfit(np.arange(len(values)), values, 1)[0]) if np.isfinite(values).all() else math.nan
-        first, last = float(values[0]), float(values[-1])
+        ends = _around(rounds) if name == "memory" else 1
+        first, last = float(np.median(values[:ends])), float(np.median(values[-ends:]))
         grown, fitted = 100 * (last - first) / first, 100 * slope * (len(values) - 1) / first
         peak = max(one.peak for one in rounds) if name == "memory" else float(values.max())
         found.append(Growth(what, first, last, peak, grown, fitted))
@@ -632,7 +640,7 @@ def verdict(rounds: Sequence[Round], wrong: Sequence[str], warm: int = WARM) -> 
     hours, frames = sum(one.seconds for one in rounds) / 3600, sum(one.frames for one in rounds)
     lines = [
         f"{len(rounds)} rounds in {60 * hours:.1f} minutes, {frames} frames; round {counted[0].number} against round "
-        f"{counted[-1].number}",
+        f"{counted[-1].number} (memory: the median of the {_around(counted)} there)",
         HEAD,
         *map(str, growths(counted)),
         f"the interface was deaf for {max(one.deaf for one in rounds):.0f} ms at most",
