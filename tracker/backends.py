@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
@@ -258,24 +259,33 @@ def _try(backend: Backend) -> None:
 
 def _sound(outputs: Outputs, count: int, backend: Backend) -> Outputs:
     """``outputs`` for ``count`` crops, if they are of the shapes that ``Backend`` promises and finite; ModelError."""
-    points = backend.spec.points.size
-    shapes: dict[str, tuple[int | None, ...]] = {
+    for name, values in outputs.items():
+        if not (
+            isinstance(values, np.ndarray)
+            and values.dtype == np.float32
+            and _promised(name, values.shape, count, backend.spec.points.size)
+            and np.isfinite(values).all()
+        ):
+            raise ModelError(f"{backend.path}: its {name} are not what its Spec says, or not finite; export it again")
+    return outputs
+
+
+@lru_cache(256)
+def _promised(name: str, shape: tuple[int, ...], count: int, points: int) -> bool:
+    """Whether an output for ``count`` crops has the shape that ``Backend`` promises."""
+    shapes: Mapping[str, tuple[int | None, ...]] = {
         "points": (count, points, 2),
         "confidence": (count, points),
         "presence": (count,),
         "scores": (count, None),
         "faces": (count, None, 3 + 2 * points),
     }
-    for name, values in outputs.items():
-        shape = (count, None, None) if name.startswith("attention") else shapes.get(name)
-        fits = isinstance(values, np.ndarray) and values.dtype == np.float32
-        if shape is not None and fits:
-            fits = len(shape) == values.ndim and all(
-                side in (None, size) for side, size in zip(shape, values.shape, strict=True)
-            )
-        if not fits or not values.size or not np.isfinite(values).all():
-            raise ModelError(f"{backend.path}: its {name} are not what its Spec says, or not finite; export it again")
-    return outputs
+    wanted = (count, None, None) if name.startswith("attention") else shapes.get(name, shape)
+    return (
+        0 not in shape
+        and len(shape) == len(wanted)
+        and all(one in (None, side) for one, side in zip(wanted, shape, strict=True))
+    )
 
 
 _MESSAGES: Mapping[str, Mapping[int, str]] = {
@@ -326,7 +336,7 @@ def _number(message: memoryview, place: int) -> tuple[int, int]:
 
 def network_input(crops: npt.NDArray[np.uint8], spec: Spec) -> npt.NDArray[np.float32]:
     """Crops (N, S, S, 3) uint8 as the network reads them: (N, 3, S, S) float32."""
-    planes = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
+    planes = crops.transpose(0, 3, 1, 2).astype(np.float32, order="C")
     planes -= np.float32(spec.mean)
     planes *= np.float32(1 / spec.std)
     return planes

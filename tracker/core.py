@@ -51,8 +51,7 @@ class Box:
     @classmethod
     def around(cls, points: Array) -> Box:
         """The tight rectangle of ``points`` (P, 2)."""
-        low, high = np.min(points, axis=0), np.max(points, axis=0)
-        return cls(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+        return cls(*points.min(0).tolist(), *points.max(0).tolist())
 
     @property
     def width(self) -> float:
@@ -106,10 +105,10 @@ class Crop:
         """The tight rectangle of ``points`` (P, 2, frame pixels) in axes turned by ``angle``, made square about its
         centre, times ``context``."""
         cos, sin = math.cos(angle), math.sin(angle)
-        turn = np.array([[cos, -sin], [sin, cos]])
-        box = Box.around(points @ turn)
-        cx, cy = turn @ box.centre
-        return cls(float(cx), float(cy), max(box.width, box.height, 1.0) * context, size, angle)
+        box = Box.around(points @ np.array([[cos, -sin], [sin, cos]]))
+        x, y = box.centre
+        side = max(box.width, box.height, 1.0) * context
+        return cls(cos * x - sin * y, sin * x + cos * y, side, size, angle)
 
     def moved(self, dx: float, dy: float, scale: float, turn: float) -> Crop:
         """This crop shifted by so many of its sides to the frame's right and down, scaled, and turned by radians."""
@@ -138,10 +137,9 @@ class Crop:
         """Points (..., 2) from input pixels to frame pixels."""
         scale = self.side / self.size  # written out: numpy's inverse wakes threads that then spin for a while
         cos, sin = scale * math.cos(self.angle), scale * math.sin(self.angle)
-        x, y = (points[..., axis] - (self.size / 2 - 0.5) for axis in (0, 1))
-        return np.stack([self.cx + cos * x - sin * y, self.cy + sin * x + cos * y], -1)
+        return (points - (self.size / 2 - 0.5)) @ np.array([[cos, sin], [-sin, cos]]) + (self.cx, self.cy)
 
-    def cut(self, image: Image, out: Image | None = None) -> Image:
+    def cut(self, image: Image) -> Image:
         """The (size, size, 3) network input cut from ``image``; what lies outside the frame is black.
 
         A crop much larger than the input is first halved by area averaging, as often as is needed, so that nothing
@@ -151,7 +149,7 @@ class Crop:
         if halvings > 0:
             image, crop = self._shrunk(image, halvings)
         return cv2.warpAffine(  # type: ignore[return-value]
-            image, crop.matrix, (self.size, self.size), dst=out, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
+            image, crop.matrix, (self.size, self.size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
         )
 
     def _shrunk(self, image: Image, halvings: int) -> tuple[Image, Crop]:

@@ -46,10 +46,15 @@ class LandmarkModel:
             return []
 
         def found(part: Sequence[Crop]) -> Outputs:
-            return self.backend.run(np.stack([crop.cut(image) for crop in part]))
+            inputs = np.empty((len(part), part[0].size, part[0].size, 3), np.uint8)
+            for place, crop in enumerate(part):
+                inputs[place] = crop.cut(image)
+            return self.backend.run(inputs)
 
-        parts = shared_out(found, crops) if self.backend.shares else [found(crops)]
-        outputs = {name: np.concatenate([part[name] for part in parts]) for name in self.spec.outputs}
+        outputs, *others = shared_out(found, crops) if self.backend.shares else [found(crops)]
+        if others:
+            parts = (outputs, *others)
+            outputs = {name: np.concatenate([part[name] for part in parts]) for name in self.spec.outputs}
         confidence, presence = outputs.get("confidence"), outputs.get("presence")
         faces = []
         for index, crop in enumerate(crops):
