@@ -8,6 +8,7 @@ face through time. A value that cannot be had is NaN.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -180,7 +181,8 @@ class BlinkDetector:
         if not (0 < closed <= edge <= 1 and longest > 0 and window > 0):
             raise ValueError("closed and edge are shares with closed <= edge, longest and window positive")
         self._closed, self._edge, self._longest, self._window = closed, edge, longest, window
-        self._open: deque[tuple[float, float]] = deque()
+        self._open: deque[tuple[float, float]] = deque()  # times and opennesses within the window
+        self._sorted: list[float] = []  # these opennesses, for their median
         self._last: tuple[float, float] | None = None
         self._start: float | None = None  # when the eyes passed the edge, while they are below it
         self._least = math.inf
@@ -191,13 +193,13 @@ class BlinkDetector:
             return None
         before, self._last = self._last, (time, openness)
         if before is not None and time <= before[0]:
-            self._open.clear()
+            self._forget()
         if before is not None and not 0 < time - before[0] <= 0.25:
             before, self._start = None, None
         while self._open and self._open[0][0] < time - self._window:
-            self._open.popleft()
+            del self._sorted[bisect_left(self._sorted, self._open.popleft()[1])]
         if self._start is not None and math.isnan(self._level()):  # narrow all through the window: as they are now
-            self._open.clear()
+            self._forget()
         level = self._level()
         edge = self._edge * level
         if openness < edge:
@@ -206,6 +208,7 @@ class BlinkDetector:
             self._least = min(self._least, openness)
             return None
         self._open.append((time, openness))
+        insort(self._sorted, openness)
         start, self._start = self._start, None
         if start is None or not self._least <= self._closed * level:
             return None
@@ -217,7 +220,12 @@ class BlinkDetector:
         """The usual openness, or NaN until half a second is known."""
         if not self._open or self._open[-1][0] - self._open[0][0] < 0.5:
             return math.nan
-        return float(np.median([openness for _, openness in self._open]))
+        low, high = self._sorted[(len(self._sorted) - 1) // 2], self._sorted[len(self._sorted) // 2]
+        return (low + high) / 2
+
+    def _forget(self) -> None:
+        self._open.clear()
+        self._sorted.clear()
 
 
 def _crossing(edge: float, before: tuple[float, float] | None, time: float, openness: float) -> float:
