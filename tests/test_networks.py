@@ -103,3 +103,25 @@ def test_the_embedding_starts_with_arguments_of_order_one() -> None:
     x = torch.randn(64, 4096) * 30 + 5
     argument = layer.linear(layer.normalise(x)) - layer.linear.bias
     assert 0.7 < argument.std() < 1.4
+
+
+def test_channels_of_one_size_change_nothing() -> None:
+    """What a finished AAN finds stays the same when the channels of its last map are scaled; they then have one size.
+    A second time changes nothing."""
+    torch.manual_seed(0)
+    network = AAN(68, (2, 2, 2, 4), dimension=16, heads=8)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, 0, 0.2)
+            nn.init.uniform_(module.running_var, 0.001, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    network.heads.deviation.uniform_(0.5, 2)
+    network.eval()
+    crops = torch.randn(2, 3, 128, 128)
+    before = network(crops)
+    for _ in range(2):
+        network.equalise()
+        for name, values in network(crops).items():
+            torch.testing.assert_close(values, before[name], rtol=1e-4, atol=1e-4)
+        sizes = network.embedding.normalise.running_var.view(16, 16).amax(1).sqrt()
+        torch.testing.assert_close(sizes, torch.ones(16), rtol=1e-2, atol=0)

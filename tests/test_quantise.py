@@ -80,3 +80,22 @@ def test_a_model_is_quantised_with_all_it_says(tmp_path: Path, caplog: pytest.Lo
     assert main(["export", str(run), "--name", "mine", "--out", str(tmp_path)]) == 0
     assert not (tmp_path / "mine-int8.onnx").exists()
     assert "mine-int8.onnx, of the model before, is taken away" in caplog.text
+
+
+def test_the_embedding_of_an_aan_is_in_whole_numbers(tmp_path: Path) -> None:
+    """The layer with most of its weights is, too, and what comes out stays near; the maps are there."""
+    write_300w(tmp_path / "data")
+    data = ["--data", str(tmp_path / "data")]
+    run, small = tmp_path / "run", '{"widths": [4, 4, 4, 8], "dimension": 32}'
+    options = ["--network", "aan", "--options", small, "--sets", "300w", "--batch", "4", "--steps", "8"]
+    assert main(["train", *data, *options, "--out", str(run)]) == 0
+    assert main(["export", str(run), "--name", "mine", "--out", str(tmp_path)]) == 0
+    assert main(["quantise", str(tmp_path / "mine.onnx"), *data, "--out", str(tmp_path)]) == 0
+    kept = [numpy_helper.to_array(part) for part in onnx.load(tmp_path / "mine-int8.onnx").graph.initializer]
+    assert [array.dtype for array in kept if array.shape == (32, 512)] == [np.int8]
+    full, short = (load_model(tmp_path / f"{name}.onnx") for name in ("mine", "mine-int8"))
+    image, points = drawn_face(1)
+    one, other = (model.locate(image, [full.crop_around(points)])[0] for model in (short, full))
+    assert np.linalg.norm(one.points - other.points, axis=-1).mean() < 0.02 * 70
+    for found, expected in zip(one.attention, other.attention, strict=True):
+        assert np.abs(found - expected).mean() < 0.05

@@ -19,6 +19,7 @@ The paper gives no widths, no input size and no form of the intermediate branche
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -171,3 +172,26 @@ class AAN(nn.Module):
             found |= self.heads(maps)
         points = to_pixels(self.linear(self.embedding(x.flatten(1))), self.input_size)
         return {"points": points, **found}
+
+    @torch.no_grad()
+    def equalise(self) -> None:
+        """Give the channels of the last map one size, and those who read them weights to match: the same function, but
+        in 8 bits, with one scale for all, no channel is too small to be told from 0. For a finished network."""
+        if not isinstance(self.embedding, Embedding):
+            return
+        norm, channels = self.embedding.normalise, 4 * self.widths[-1]
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        size = (variance + norm.eps).sqrt()
+        factors = 1 / size.view(channels, -1).amax(1)
+        spread = factors.repeat_interleave(len(size) // channels)
+        block = cast(Bottleneck, self.blocks[-1]).expand[1]
+        cast(Tensor, block.weight).mul_(factors)
+        cast(Tensor, block.bias).mul_(factors)
+        for attention in self.attention[-1:]:
+            cast(Tensor, cast(Attention, attention).score[0].weight).div_(factors.view(1, -1, 1, 1))
+        mean.mul_(spread)
+        variance.mul_(spread**2)
+        norm.weight.mul_((variance + norm.eps).sqrt() / (size * spread))
+        if self.heads is not None:
+            self.heads.mean[-channels:].mul_(factors)
+            self.heads.deviation[-channels:].mul_(factors)

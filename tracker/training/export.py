@@ -18,6 +18,7 @@ from tracker.backends import Spec, open_backend
 from tracker.core import TrackerError
 from tracker.datasets import KEPT_TOO
 from tracker.model import INT8
+from tracker.networks.aan import AAN
 from tracker.training.loop import open_run
 from tracker.training.readers import terms
 
@@ -52,6 +53,8 @@ def export(run_folder: Path, folder: Path, name: str, version: str = "1") -> Spe
     data = tuple(terms(name, saved.get("pseudo", ())) for name in sets)
     if saved.get("kept_too"):
         data += (KEPT_TOO,)
+    if isinstance(network, AAN):
+        network.equalise()
     size = network.input_size
     unused: tuple[str, ...] = getattr(network, "training_only", ())
     example = torch.randn(2, 3, size, size)
@@ -128,10 +131,29 @@ def _write_onnx(network: nn.Module, example: Tensor, spec: Spec, path: Path) -> 
             dynamo=False,
         )
     model = onnx.load(str(path))
+    _fold_normalisation(model.graph)
     onnx.helper.set_model_props(model, {Spec.KEY: spec.to_json()})
     model.producer_name = "landmark-tracker"
     onnx.checker.check_model(model)
     onnx.save(model, str(path))
+
+
+def _fold_normalisation(graph: onnx.GraphProto) -> None:
+    """Put a normalisation before a linear layer into its weights, as the exporter does it only after convolutions."""
+    weights = {one.name: one for one in graph.initializer}
+    for norm in [node for node in graph.node if node.op_type == "BatchNormalization"]:
+        (linear,) = [node for node in graph.node if norm.output[0] in node.input]
+        scale, bias, mean, variance = (onnx.numpy_helper.to_array(weights[name]) for name in norm.input[1:])
+        epsilon = next(one.f for one in norm.attribute if one.name == "epsilon")
+        factors = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+        matrix, shift = (onnx.numpy_helper.to_array(weights[name]).astype(np.float64) for name in linear.input[1:])
+        folded = matrix * factors, shift + matrix @ (bias - factors * mean)
+        for name, values in zip(linear.input[1:], folded, strict=True):
+            weights[name].CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), name))
+        linear.input[0] = norm.input[0]
+        graph.node.remove(norm)
+        for name in norm.input[1:]:
+            graph.initializer.remove(weights[name])
 
 
 def _compare(graph: Path, weights: Path, size: int) -> None:
