@@ -157,7 +157,7 @@ def test_blinks_are_found_where_they_are() -> None:
     found = blinks(TIMES, eyes((3.0, 0.2, 0.1), (7.5, 0.1, 0.3)))
     assert len(found) == 2
     for blink, (middle, half, left) in zip(found, ((3.0, 0.2, 0.1), (7.5, 0.1, 0.3)), strict=True):
-        edge = half * (1 - 0.2 / (1 - left))  # where a fifth of the openness is lost
+        edge = half * (1 - 0.25 / (1 - left))  # where a quarter of the openness is lost
         assert (blink.start, blink.end) == pytest.approx((middle - edge, middle + edge), abs=0.002)
         assert blink.depth == pytest.approx(1 - left, abs=0.002)
 
@@ -174,7 +174,7 @@ def test_a_blink_ends_where_the_usual_openness_sinks_meanwhile() -> None:
 
 def test_what_is_no_blink() -> None:
     assert blinks(TIMES, eyes()) == []
-    assert blinks(TIMES, eyes((3.0, 0.2, 0.7))) == []  # eyes narrowed
+    assert blinks(TIMES, eyes((3.0, 0.2, 0.72))) == []  # eyes narrowed
     assert blinks(TIMES, eyes((5.0, 2.0, 0.0))) == []  # eyes shut for longer
     assert blinks(TIMES, eyes((0.2, 0.1, 0.1))) == []  # nothing to compare it with yet
     gap = eyes((3.0, 0.2, 0.1))

@@ -160,7 +160,7 @@ def _opening(points: list[list[float]], opening: _Opening) -> tuple[float, float
 
 @dataclass(frozen=True)
 class Blink:
-    """A blink: ``start`` and ``end`` in seconds of the recording, where the eyes pass four fifths of their usual
+    """A blink: ``start`` and ``end`` in seconds of the recording, where the eyes pass three quarters of their usual
     openness; ``depth`` from 0 to 1, the share of it that was lost when they were most closed."""
 
     start: float
@@ -177,7 +177,7 @@ class BlinkDetector:
     in time.
     """
 
-    def __init__(self, closed: float = 0.6, edge: float = 0.8, longest: float = 0.8, window: float = 10.0) -> None:
+    def __init__(self, closed: float = 0.7, edge: float = 0.75, longest: float = 0.8, window: float = 10.0) -> None:
         if not (0 < closed <= edge <= 1 and longest > 0 and window > 0):
             raise ValueError("closed and edge are shares with closed <= edge, longest and window positive")
         self._closed, self._edge, self._longest, self._window = closed, edge, longest, window
