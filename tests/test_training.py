@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -739,3 +740,32 @@ def test_ablations_fill_the_tables_and_are_not_trained_twice(
     assert main(command) == 0
     assert capsys.readouterr().out == table == (runs / "tables.md").read_text()
     assert (runs / "aan" / "final.json").stat().st_mtime_ns == done
+
+
+def test_the_mean_of_two_runs(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Filters count alike however large they have grown: with one run twice, larger the second time, it is that run.
+    Half of what another has more in its last layer is there, and runs of different networks have no mean."""
+    run, larger, shifted = (tmp_path / name for name in ("run", "larger", "shifted"))
+    command = ["train", "--data", str(data), *COMMON, "--steps", "1"]
+    assert main([*command, "--out", str(run)]) == 0
+    shutil.copytree(run, larger)
+    saved = weights(larger)
+    for name, factor in (("0.weight", 5), ("1.running_mean", 5), ("1.running_var", 25)):
+        saved["average"][f"stem.1.{name}"] *= factor
+    torch.save(saved, larger / "checkpoint.pt")
+    shutil.copytree(larger, shifted)
+    saved["average"]["linear.bias"] += 0.1
+    torch.save(saved, shifted / "checkpoint.pt")
+    for other in (larger, shifted):
+        assert main(["mean", str(run), str(other), "--out", str(tmp_path / f"of {other.name}")]) == 0
+    crops = torch.rand(4, 3, 64, 64)
+    with torch.inference_mode():
+        alone, same, between = (
+            open_run(tmp_path / name)[3](crops)["points"] for name in ("run", "of larger", "of shifted")
+        )
+    torch.testing.assert_close(same, alone, rtol=0, atol=0.02)
+    torch.testing.assert_close(between, alone + 0.05 * 64, rtol=0, atol=0.02)
+    assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "cnn")]) == 0
+    assert main(["mean", str(run), str(tmp_path / "cnn"), "--out", str(tmp_path / "none")]) == 2
+    assert "its network is another" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()

@@ -1,5 +1,5 @@
-"""``python -m tracker.training``: train, revive, refine, caps, heads, export, quantise, compare, attention, ablations;
-teacher and label for faces without labels; others and detector for the face detector."""
+"""``python -m tracker.training``: train, revive, mean, refine, caps, heads, export, quantise, compare, attention,
+ablations; teacher and label for faces without labels; others and detector for the face detector."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from tracker.training.heads import described, train_heads
 from tracker.training.label import label, other_faces, read_others
 from tracker.training.loop import SCHEDULES, Run, joined, open_run, train
 from tracker.training.losses import LOSSES
+from tracker.training.mean import mean
 from tracker.training.mesh import FaceMesh
 from tracker.training.quantise import quantise
 from tracker.training.readers import READERS, THINNED, VALIDATION
@@ -74,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="A,B,C,D",
         help="an AAN: filters of its four blocks from now on, no fewer than it has",
     )
+    averaging = commands.add_parser("mean", help="the mean of two runs, one of which began with the other's weights")
+    averaging.add_argument("first", type=Path, help="the folder of a run")
+    averaging.add_argument("second", type=Path, help="that of another run of the same network")
+    averaging.add_argument("--out", type=Path, required=True, help="folder for the network")
     refining = commands.add_parser("refine", parents=[data], help="retrain a run's last layer part by part")
     refining.add_argument("run", type=Path, help="the folder given to train --out")
     refining.add_argument("--out", type=Path, required=True, help="folder for the refined network")
@@ -178,6 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
         elif given.command == "revive":
             faces, _ = _parted(_fine_set(given.run), given)
             print(revive(given.run, given.out, faces, given.widths), "channels renewed")
+        elif given.command == "mean":
+            mean(given.first, given.second, given.out)
         elif given.command == "ablations":
             print("\n".join(ablate(*_parted("300w", given), given.out, given.steps, given.seed)))
         elif given.command == "caps":

@@ -99,12 +99,12 @@ def _renewed(network: TRNet20, dead: dict[nn.Module, Tensor]) -> dict[nn.Module,
     """Renew what is dead; for each writer, which of its channels are new."""
     renewed = {}
     for writer, rectifier, reader in _within(network):
-        (convolution, normalisation), new = _parts(writer), dead[rectifier]
+        (convolution, normalisation), new = parts(writer), dead[rectifier]
         sizes = convolution.weight.square().mean((2, 3), keepdim=True).median(0).values.sqrt()
         convolution.weight[new] = (torch.randn_like(convolution.weight) * sizes)[new]
         normalisation.weight[new] = LOUD * normalisation.weight.abs().median()
         normalisation.bias[new] = 0
-        _parts(reader)[0].weight[:, new] = 0
+        parts(reader)[0].weight[:, new] = 0
         renewed[writer] = new
     return renewed
 
@@ -115,8 +115,8 @@ def _settle(renewed: dict[nn.Module, Tensor], network: nn.Module, inputs: Tensor
     unknown; the scale and shift of the others change with them, so that the maps stay. A channel that was fed by dead
     ones has kept their variance: a batch's own, now next to nothing, would blow up what is left of it."""
     hooks = []
-    for writer in _writers(network):
-        convolution, normalisation = _parts(writer)
+    for writer in writers(network):
+        convolution, normalisation = parts(writer)
         kept = ~renewed.get(writer, torch.zeros_like(normalisation.bias, dtype=torch.bool))
 
         def settle(
@@ -146,8 +146,8 @@ def _settle(renewed: dict[nn.Module, Tensor], network: nn.Module, inputs: Tensor
 @torch.no_grad()
 def _shrink(network: nn.Module) -> None:
     """Filters no larger than ``SMALL``, with what their normalisation keeps: the maps stay."""
-    for writer in _writers(network):
-        convolution, normalisation = _parts(writer)
+    for writer in writers(network):
+        convolution, normalisation = parts(writer)
         assert normalisation.running_mean is not None
         assert normalisation.running_var is not None
         scale = (SMALL / convolution.weight.square().mean().sqrt()).clamp(max=1.0)
@@ -165,8 +165,8 @@ def _widened(network: AAN, wider: AAN, inputs: Tensor) -> AAN:
     for level, (block, old) in enumerate(zip(wider.blocks, network.blocks, strict=True)):
         assert isinstance(block, Bottleneck)
         assert isinstance(old, Bottleneck)
-        width, inside = _parts(block.spatial)[0].in_channels, torch.arange(_parts(old.spatial)[0].in_channels)
-        came = torch.arange(_parts(old.reduce)[0].in_channels)
+        width, inside = parts(block.spatial)[0].in_channels, torch.arange(parts(old.spatial)[0].in_channels)
+        came = torch.arange(parts(old.reduce)[0].in_channels)
         _copied(block.reduce, old.reduce, renewed)
         _copied(block.spatial, old.spatial, renewed)
         _copied(block.expand, old.expand, renewed, torch.cat([inside, width + came]))
@@ -191,7 +191,7 @@ def _copied(writer: nn.Module, old: nn.Module, renewed: dict[nn.Module, Tensor],
     """Give ``writer``, a convolution with its normalisation, the filters of ``old`` as its first ones, which read the
     inputs ``reads`` only, by default the first; the others get random ones of their size, and ``renewed`` says which
     these are."""
-    (convolution, normalisation), (before, before_normalisation) = _parts(writer), _parts(old)
+    (convolution, normalisation), (before, before_normalisation) = parts(writer), parts(old)
     count = before.out_channels
     convolution.weight.normal_(std=float(before.weight.square().mean().sqrt()))
     convolution.weight[:count] = 0
@@ -216,13 +216,13 @@ def _read_first(layer: nn.Module, old: nn.Module) -> None:
     layer.bias.copy_(old.bias)
 
 
-def _writers(network: nn.Module) -> list[nn.Module]:
+def writers(network: nn.Module) -> list[nn.Module]:
     """All convolutions with their normalisation."""
     pairs = [module for module in network.modules() if isinstance(module, nn.Sequential)]
     return [pair for pair in pairs if [type(part) for part in pair] == [nn.Conv2d, nn.BatchNorm2d]]
 
 
-def _parts(writer: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+def parts(writer: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
     convolution, normalisation = writer.children()
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(normalisation, nn.BatchNorm2d)
