@@ -214,6 +214,17 @@ def test_of_a_file_cut_in_the_middle_all_is_delivered_that_is_there(tmp_path: Pa
     assert "\n" not in source.problem
 
 
+def test_a_file_that_claims_more_pictures_than_bytes_is_refused(tmp_path: Path) -> None:
+    """They would cost memory and seconds at every look into it: 83 million in 5 KB, three gigabytes."""
+    path = encode(tmp_path / "a.mp4", times=6, options={"g": "3"}, container={"movflags": "frag_keyframe+empty_moov"})
+    data = bytearray(path.read_bytes())
+    run = data.rindex(b"trun") + 4
+    data[run : run + 8] = struct.pack(">II", 0, 100_000)  # so many of the usual size, nothing stated of each
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="more pictures or sounds than it has bytes"):
+        open_source(path)
+
+
 def test_a_damaged_picture_in_the_middle_does_not_end_the_film(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mov", codec="mjpeg", pixels="yuvj420p")
     with av.open(str(path)) as container:
