@@ -227,9 +227,9 @@ def lists(folder: Path) -> list[Files]:
 
 def _tame(way: mutations.Mutation, data: bytes, rng: Random) -> bytes:
     """Lists that do not ask for the whole disc."""
-    lines = way(data, rng).split(b"\n")
-    kept = [line for line in lines if line.count(b"..") <= 3 and (line[:1] != b"/" or line.startswith(b"/dev/zero"))]
-    return b"\n".join(kept)
+    lines = way(data, rng).decode(errors="surrogateescape").splitlines(keepends=True)
+    kept = [line for line in lines if line.count("..") <= 3 and (line[:1] != "/" or line.startswith("/dev/zero"))]
+    return "".join(kept).encode(errors="surrogateescape")
 
 
 @kind(partial(_tame, mutations.of_text), partial(_tame, mutations.of_bytes), seeds=lists)

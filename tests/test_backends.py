@@ -16,6 +16,7 @@ from tracker.backends import (
     OnnxBackend,
     Spec,
     TorchBackend,
+    _sound,
     network_input,
     open_backend,
     weights_folder,
@@ -148,3 +149,15 @@ def test_a_spec_that_makes_no_sense_is_refused_in_one_line(changes: dict[str, ob
         Spec.from_json(json.dumps(values), Path("x.onnx"))
     except ModelError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e38])
+def test_what_no_network_means_is_refused(value: float) -> None:
+    """Numbers so large, too, that the points of the frame would not be finite."""
+    backend = load_model("trnet-68").backend
+    found = dict(backend.run(np.zeros((1, 64, 64, 3), np.uint8)))
+    assert _sound(found, 1, backend) is found
+    found["points"] = found["points"].copy()
+    found["points"][0, 5, 1] = value
+    with pytest.raises(ModelError, match="its points are not what its Spec says"):
+        _sound(found, 1, backend)

@@ -25,6 +25,9 @@ from tracker.markup import MARKUPS, Markup
 Outputs = Mapping[str, npt.NDArray[np.float32]]
 
 
+LARGEST = 1e9
+"""A finite output that no network means, and from which points of a frame would not be finite."""
+
 FACEDET = "facedet.onnx"
 """The face detector's file among the weights."""
 
@@ -258,13 +261,14 @@ def _try(backend: Backend) -> None:
 
 
 def _sound(outputs: Outputs, count: int, backend: Backend) -> Outputs:
-    """``outputs`` for ``count`` crops, if they are of the shapes that ``Backend`` promises and finite; ModelError."""
+    """``outputs`` for ``count`` crops, if they are of the shapes that ``Backend`` promises and below ``LARGEST``;
+    ModelError."""
     for name, values in outputs.items():
         if not (
             isinstance(values, np.ndarray)
             and values.dtype == np.float32
             and _promised(name, values.shape, count, backend.spec.points.size)
-            and np.isfinite(values).all()
+            and np.abs(values).max() < LARGEST  # not a number is not, either
         ):
             raise ModelError(f"{backend.path}: its {name} are not what its Spec says, or not finite; export it again")
     return outputs
