@@ -756,6 +756,7 @@ def test_the_mean_of_two_runs(data: Path, tmp_path: Path, capsys: pytest.Capture
     shutil.copytree(larger, shifted)
     saved["average"]["linear.bias"] += 0.1
     torch.save(saved, shifted / "checkpoint.pt")
+    torch.save(weights(run) | {"kept_too": True, "sets": ("300w", "ytf68")}, run / "checkpoint.pt")
     for other in (larger, shifted):
         assert main(["mean", str(run), str(other), "--out", str(tmp_path / f"of {other.name}")]) == 0
     crops = torch.rand(4, 3, 64, 64)
@@ -765,7 +766,12 @@ def test_the_mean_of_two_runs(data: Path, tmp_path: Path, capsys: pytest.Capture
         )
     torch.testing.assert_close(same, alone, rtol=0, atol=0.02)
     torch.testing.assert_close(between, alone + 0.05 * 64, rtol=0, atol=0.02)
+    seen = weights(tmp_path / "of shifted")
+    assert seen["kept_too"], "as the first has seen the faces kept for validation"
+    assert set(seen["sets"]) == {"300w", "ytf68"}
     assert main([*command, "--network", "cnn6", "--out", str(tmp_path / "cnn")]) == 0
     assert main(["mean", str(run), str(tmp_path / "cnn"), "--out", str(tmp_path / "none")]) == 2
-    assert "its network is another" in capsys.readouterr().err
+    assert main([*command, "--context", "1.4", "--out", str(tmp_path / "wide")]) == 0
+    assert main(["mean", str(run), str(tmp_path / "wide"), "--out", str(tmp_path / "none")]) == 2
+    assert capsys.readouterr().err.count("its network or context is another") == 2
     assert not (tmp_path / "none").exists()

@@ -147,13 +147,7 @@ def _settle(renewed: dict[nn.Module, Tensor], network: nn.Module, inputs: Tensor
 def _shrink(network: nn.Module) -> None:
     """Filters no larger than ``SMALL``, with what their normalisation keeps: the maps stay."""
     for writer in writers(network):
-        convolution, normalisation = parts(writer)
-        assert normalisation.running_mean is not None
-        assert normalisation.running_var is not None
-        scale = (SMALL / convolution.weight.square().mean().sqrt()).clamp(max=1.0)
-        convolution.weight *= scale
-        normalisation.running_mean *= scale
-        normalisation.running_var *= scale.square()
+        scale_filters(writer, (SMALL / parts(writer)[0].weight.square().mean().sqrt()).clamp(max=1.0))
 
 
 @torch.no_grad()
@@ -214,6 +208,17 @@ def _read_first(layer: nn.Module, old: nn.Module) -> None:
     layer.weight.zero_()
     layer.weight[:, : old.in_features] = old.weight * (old.scale / layer.scale)
     layer.bias.copy_(old.bias)
+
+
+@torch.no_grad()
+def scale_filters(writer: nn.Module, scale: Tensor) -> None:
+    """Make the filters of a convolution so many times as large, with what its normalisation keeps: the maps stay."""
+    convolution, normalisation = parts(writer)
+    assert normalisation.running_mean is not None
+    assert normalisation.running_var is not None
+    convolution.weight *= scale
+    normalisation.running_mean *= scale
+    normalisation.running_var *= scale.square()
 
 
 def writers(network: nn.Module) -> list[nn.Module]:
